@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# `make` prints what there is. Everything is built below .venv, .cache and dist; `make clean` removes them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The system's own interpreter where there is one: the launchers of version managers cost time and trip ansible-test.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+STAMPS := .cache/stamps
+TREE := $(CURDIR)/.cache/stage
+STAGE := $(TREE)/ansible_collections/one_storage/drivers
+SCRATCH := $(CURDIR)/.cache/scratch
+INSTALLED := $(STAMPS)/system $(VENV)/.installed
+
+# What is there; other folders may come later.
+TESTS := $(wildcard tests/unit tests/integration tests/lab)
+NODE_CODE := $(wildcard plugins remotes/one_storage)
+PYTEST_ARGS ?=
+
+# Python finds the project's packages, and the tools of the virtual environment call each other.
+export PYTHONPATH := $(CURDIR)
+export PATH := $(BIN):$(PATH)
+# Colours, pagers and cows are of no use in a log.
+export ANSIBLE_NOCOWS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+##@ Use
+.PHONY: demo
+demo: install ## A VM's whole life on a lab of three hosts, each call shown
+	@$(BIN)/python -m tests.demo
+
+.PHONY: remotes
+remotes: ## Lay the drivers over a remotes tree: make remotes DEST=dir
+	@test -n "$(DEST)" || { echo "Which folder? make remotes DEST=dir" >&2; exit 2; }
+	@$(PYTHON) -I remotes/one_storage/build.py "$(DEST)"
+
+.PHONY: build
+build: install stage ## The collection's archive in dist/, installed in a scratch folder and looked at with ansible-doc
+	@mkdir -p dist && rm -rf $(SCRATCH)
+	@cd $(STAGE) && $(BIN)/ansible-galaxy collection build --force --output-path $(CURDIR)/dist
+	@archive=dist/one_storage-drivers-$$(sed -n 's/^version: *//p' galaxy.yml).tar.gz; \
+	$(BIN)/ansible-galaxy collection install --offline --no-deps -p $(SCRATCH) "$$archive" >/dev/null; \
+	modules=$$(ANSIBLE_COLLECTIONS_PATH=$(SCRATCH) $(BIN)/ansible-doc -t module -l one_storage.drivers); \
+	echo "$$modules"; \
+	echo "$$archive: $$(grep -c '^one_storage[.]drivers[.]' <<<"$$modules" || true) modules"
+
+.PHONY: lab-up
+lab-up: install ## Start the lab and leave it running
+	@$(BIN)/python -m tests.lab.hosts up
+
+.PHONY: lab-down
+lab-down: install ## Stop the lab
+	@$(BIN)/python -m tests.lab.hosts down
+
+##@ Test
+.PHONY: test
+test: install ## The tests that fit a quarter of an hour (PYTEST_ARGS="-k word -x")
+	@$(BIN)/python -m pytest -m "not full" $(TESTS) $(PYTEST_ARGS)
+
+.PHONY: test-full
+test-full: install ## All tests
+	@$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: install ## What an action costs, as ratios to bare processes
+	@$(BIN)/python -m tests.bench
+
+##@ Check
+CHECKS := check-ruff check-mypy check-shell check-reuse check-changelog check-lint check-sanity
+.PHONY: check $(CHECKS)
+check: install ## All checks, the failed ones named at the end
+	@$(MAKE) --keep-going $(CHECKS)
+	@echo "check: all passed"
+
+check-ruff: install ## Style of the Python code
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --diff . ; exit 1; }
+
+check-mypy: install ## Types: all code as of Python 3.11; what runs on nodes also as of the oldest that mypy knows
+	@$(BIN)/mypy --python-version 3.11 $(NODE_CODE) tests
+	@test -z "$(NODE_CODE)" || $(BIN)/mypy --python-version 3.10 $(NODE_CODE)
+
+check-shell: install ## The wrappers and the shell scripts
+	@git ls-files -z --cached --others --exclude-standard | $(BIN)/python -m tests.tools.shell_files | xargs -0 -r shellcheck
+
+check-reuse: install ## Licence and copyright of every file
+	@$(BIN)/reuse lint --quiet || { $(BIN)/reuse lint; exit 1; }
+
+check-changelog: install stage ## Changelog fragments
+	@cd $(STAGE) && $(BIN)/antsibull-changelog lint
+
+check-lint: install stage ## ansible-lint, profile production
+	@cd $(STAGE) && ANSIBLE_COLLECTIONS_PATH=$(TREE) $(BIN)/ansible-lint --offline --strict --nocolor -q --profile production
+
+check-sanity: install stage ## ansible-test sanity, without a container
+	@$(BIN)/python -m tests.tools.sanity
+
+.PHONY: docs
+docs: install stage ## Check the documentation of modules and roles, and how they refer to each other
+	@cd $(STAGE) && ANSIBLE_COLLECTIONS_PATH=$(TREE) $(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+
+.PHONY: format
+format: install ## Bring the Python code into shape
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+##@ Keep house
+.PHONY: install
+install: $(INSTALLED) ## System packages that are missing, and .venv
+
+$(STAMPS)/system: requirements/system.txt tests/tools/system-packages.sh
+	@mkdir -p $(@D)
+	@code=0; bash tests/tools/system-packages.sh $< || code=$$?; \
+	case $$code in 0) touch $@ ;; 3) echo "Going on without them." >&2 ;; *) exit $$code ;; esac
+
+$(VENV)/.installed: requirements/dev.txt | $(STAMPS)/system
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the tools of requirements/dev.txt in .venv"
+	@$(BIN)/python -m pip install --quiet --no-input --requirement $< </dev/null
+	@touch $@
+
+.PHONY: requirements
+requirements: install ## Pin requirements/dev.in and everything below it in requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-input --upgrade --upgrade-strategy eager -r requirements/dev.in
+	@{ sed -n '1,/^# Made by/p' requirements/dev.txt; $(BIN)/python -m pip freeze; } >.cache/dev.txt
+	@mv .cache/dev.txt requirements/dev.txt
+
+.PHONY: stage
+stage: install
+	@$(BIN)/python -m tests.tools.stage >/dev/null
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	@rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .ansible tests/output
+	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A filter: of the file names on stdin (each ended by a NUL), pass on those whose first line names a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+SHEBANG = re.compile(rb"#!\s*(/usr)?/bin/(env\s+)?(ba|da)?sh\b")
+
+
+def is_shell(path: Path) -> bool:
+    """Whether path is a regular file (no symbolic link) that a shell runs."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return SHEBANG.match(file.readline(200)) is not None
+
+
+if __name__ == "__main__":
+    for name in sys.stdin.buffer.read().split(b"\0"):
+        if name and is_shell(Path(os.fsdecode(name))):
+            sys.stdout.buffer.write(name + b"\0")
