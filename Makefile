@@ -89,8 +89,8 @@ check-mypy: install ## Types: all code as of Python 3.11; what runs on nodes als
 check-shell: install ## The wrappers and the shell scripts
 	@git ls-files -z --cached --others --exclude-standard | $(BIN)/python -m tests.tools.shell_files | xargs -0 -r shellcheck
 
-check-reuse: install ## Licence and copyright of every file
-	@$(BIN)/reuse lint --quiet || { $(BIN)/reuse lint; exit 1; }
+check-reuse: install stage ## Licence and copyright of every file
+	@$(BIN)/reuse --root $(STAGE) lint --lines
 
 check-changelog: install stage ## Changelog fragments
 	@cd $(STAGE) && $(BIN)/antsibull-changelog lint

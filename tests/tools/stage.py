@@ -4,7 +4,8 @@
 
 ansible-test refuses to work elsewhere and does not follow symbolic links, so this is a real copy. It holds what git
 would commit (tracked files, and new ones that are not ignored). Unchanged files keep their place and time, so that the
-caches of the tools stay good.
+caches of the tools stay good. The copy is a git repository of its own, without a commit: the tools ask git for their
+files, and the repository around it would tell them that all of this is ignored.
 """
 
 from __future__ import annotations
@@ -22,10 +23,20 @@ STAGE = TREE / "ansible_collections" / "one_storage" / "drivers"
 GIT_SECONDS = 60
 
 
+def git(folder: Path, *arguments: str) -> bytes:
+    """What git says in folder; CalledProcessError when it fails, TimeoutExpired after a minute."""
+    # A git hook's variables would point git at another repository.
+    env = {
+        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+    }
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=env, check=True, stdout=subprocess.PIPE, timeout=GIT_SECONDS
+    ).stdout
+
+
 def source_files(root: Path = ROOT) -> set[Path]:
-    """Names, relative to root, of the files that git tracks or would track; CalledProcessError when git fails."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, timeout=GIT_SECONDS).stdout
+    """Names, relative to root, of the files that git tracks or would track."""
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = {Path(os.fsdecode(name)) for name in listed.split(b"\0") if name}
     # A tracked file that was just removed is listed too; a folder is a repository inside this one.
     return {name for name in names if (root / name).is_symlink() or (root / name).is_file()}
@@ -45,9 +56,8 @@ def remove_others(stage: Path, wanted: set[Path]) -> None:
     folders = {parent for name in wanted for parent in name.parents}
     for where, names, files in os.walk(stage, topdown=True):
         here = Path(where).relative_to(stage)
-        if here == Path("tests"):
-            # ansible-test keeps its results here while it runs.
-            names[:] = [name for name in names if name != "output"]
+        # Not ours to clean: the repository, and where ansible-test keeps its results.
+        names[:] = [name for name in names if (here / name).as_posix() not in (".git", "tests/output")]
         for name in list(names):
             path = Path(where, name)
             if here / name not in folders:
@@ -62,6 +72,8 @@ def stage(root: Path = ROOT, target: Path = STAGE) -> Path:
     """Bring target up to date with the sources below root and return it."""
     wanted = source_files(root)
     target.mkdir(parents=True, exist_ok=True)
+    if not (target / ".git").is_dir():
+        git(target, "init", "--quiet")
     remove_others(target, wanted)
     for name in sorted(wanted):
         if same(root / name, target / name):
