@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.hosts import CommandFailed, Lab, LabError, can_make_hosts
+from tests.lab.hosts import CommandFailed, Lab, LabError, can_make_hosts, repository
 from tests.lab.hosts.paths import below
-from tests.lab.hosts.proc import all_pids, namespace_of
-from tests.lab.hosts.state import LabState, repository, sweep
+from tests.lab.hosts.proc import in_namespace, namespace_of
+from tests.lab.hosts.state import LabState, sweep
 
 pytestmark = pytest.mark.skipif(not can_make_hosts()[0], reason=can_make_hosts()[1])
 
@@ -112,7 +112,9 @@ def test_changes_stay_on_their_host(lab: Lab) -> None:
 
 def test_a_host_sees_neither_the_machines_processes_nor_the_labs_folder(lab: Lab) -> None:
     assert len(lab.run("host01", ["ps", "-e", "-o", "pid="]).stdout.split()) < 10
-    assert os.listdir(lab.path("host01", str(lab.state_dir))) == []
+    assert lab.path("frontend", f"{repository()}/galaxy.yml").exists()
+    assert os.listdir(lab.path("frontend", str(lab.state_dir))) == []
+    assert os.listdir(lab.path("host01", str(repository()))) == []
     assert lab.run("host01", ["ip", "-o", "link"]).stdout.count(b"\n") == 2
 
 
@@ -361,11 +363,8 @@ def traces() -> tuple[str, list[str]]:
 
 
 def users_of(namespaces: set[str]) -> list[int]:
-    return [
-        pid
-        for pid in all_pids()
-        if {namespace_of(pid, "net"), namespace_of(pid, "mnt"), namespace_of(pid, "pid")} & namespaces
-    ]
+    """The processes in these namespaces. A zombie, which waits for the machine's pid 1, has none any more."""
+    return [pid for kind in ("net", "mnt", "pid") for one in namespaces for pid in in_namespace(kind, one)]
 
 
 def namespaces_of(lab: Lab) -> set[str]:

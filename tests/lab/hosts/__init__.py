@@ -12,7 +12,7 @@ from .commands import CommandFailed
 from .lab import DEFAULT_NAMES, DEFAULT_SHARED, Lab
 from .proc import HostProcess
 from .rights import can_make_hosts
-from .state import LabError, default_state_dir
+from .state import LabError, default_state_dir, repository
 
 __all__ = [
     "DEFAULT_NAMES",
@@ -23,4 +23,5 @@ __all__ = [
     "LabError",
     "can_make_hosts",
     "default_state_dir",
+    "repository",
 ]

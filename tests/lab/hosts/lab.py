@@ -296,8 +296,12 @@ class Lab:
                 except ProcessLookupError:
                     # Not the head of a group yet, or gone.
                     pass
-        process.kill()
-        process.wait(10.0)
+        try:
+            # It ends by itself now, and reaps the command on its way.
+            process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10.0)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
