@@ -18,7 +18,7 @@ import pytest
 
 from tests.lab.hosts import CommandFailed, Lab, LabError, can_make_hosts, repository
 from tests.lab.hosts.paths import below
-from tests.lab.hosts.proc import in_namespace, namespace_of
+from tests.lab.hosts.proc import in_namespace, namespace_of, read_stat
 from tests.lab.hosts.state import LabState, sweep
 
 pytestmark = pytest.mark.skipif(not can_make_hosts()[0], reason=can_make_hosts()[1])
@@ -438,6 +438,45 @@ def test_an_untied_lab_outlives_its_maker_and_is_ended_by_another(tmp_path: Path
     lab.down()
     assert users_of(spaces) == []
     assert os.listdir(tmp_path) == []
+
+
+KILLED_HALF_WAY = """
+import os, signal, sys
+from pathlib import Path
+from tests.lab.hosts import Lab
+from tests.lab.hosts.making import Maker
+note = Maker._note
+def die_then(self, host, holder):
+    note(self, host, holder)
+    print(host.leader.pid, flush=True)
+    if host.name == "n1":
+        os.kill(os.getpid(), signal.SIGKILL)
+Maker._note = die_then
+Lab.up(Path(sys.argv[1]), names=("fe", "n1"), tie=False)
+"""
+
+
+def test_hosts_nobody_knows_of_end_with_their_maker(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", KILLED_HALF_WAY, str(tmp_path / "lab")]
+    result = subprocess.run(line, capture_output=True, cwd=repository(), timeout=30, check=False)
+    assert result.returncode == -signal.SIGKILL
+    leaders = [int(one) for one in result.stdout.split()]
+    assert len(leaders) == 2
+    wait_until("gone", lambda: not any((read_stat(one) or "Z")[0] != "Z" for one in leaders))
+    Lab.attach(tmp_path / "lab").down()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_machine_refuses_is_named() -> None:
+    ask = "from tests.lab.hosts import can_make_hosts; print(can_make_hosts()[1])"
+    for right, reason in (
+        ("sys_admin", "hosts cannot be made here: unshare"),
+        ("net_admin", "hosts cannot be made here: a veth pair cannot be had"),
+        ("mknod", "hosts cannot be made here: device nodes cannot be had"),
+    ):
+        line = ["setpriv", "--bounding-set", f"-{right}", "--inh-caps", f"-{right}", "--", sys.executable, "-c", ask]
+        said = subprocess.run(line, capture_output=True, text=True, cwd=repository(), timeout=30, check=True).stdout
+        assert said.startswith(reason)
 
 
 def test_two_labs_at_once_know_nothing_of_each_other(lab: Lab, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 """The first process of a host: builds its root, starts its sshd (and agent), then reaps what is orphaned.
 
 It runs as pid 1 of fresh network, mount, uts, ipc and pid namespaces, alone with the standard library, and takes its
-orders as one JSON object on stdin (see `Lab`). On stdout it says `born` when the namespaces exist and `ready` when the
-host is up. Whatever fails ends it, and the host with it; the reason is on stderr.
+orders as one line of JSON on stdin (see `Maker`). On stdout it says `born` when the namespaces exist and `ready` when
+the host is up. Then it wants the word `keep`: without it the maker died before it could write down that there is a
+host. Whatever fails ends this process, and the host with it; the reason is on stderr.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -237,18 +239,26 @@ def reap_for_ever() -> None:
 
 def try_out() -> None:
     """Do once what hosts rest on, with the folder /mnt; all of it goes with the namespaces of this process."""
-    root = make_root(Path("/mnt"), 16)
-    make_dev(root / "dev")
-    make_system_mounts(root)
-    run(["ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1"])
-    run(["ip", "link", "add", "br0", "type", "bridge"])
-    enter_root(root)
+    root = Path("/mnt/root")
+    trials: list[tuple[str, Callable[[], object]]] = [
+        ("an overlay on a tmpfs", lambda: make_root(Path("/mnt"), 16)),
+        ("device nodes", lambda: make_dev(root / "dev")),
+        ("proc and sysfs", lambda: make_system_mounts(root)),
+        ("a veth pair", lambda: run(["ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1"])),
+        ("a bridge", lambda: run(["ip", "link", "add", "br0", "type", "bridge"])),
+        ("a change of the root", lambda: enter_root(root)),
+    ]
+    for what, trial in trials:
+        try:
+            trial()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SystemExit(f"{what} cannot be had ({error})") from None
 
 
 def main() -> None:
     """Bring the host up and keep it."""
     say("born")
-    orders: dict[str, Any] = json.load(sys.stdin)
+    orders: dict[str, Any] = json.loads(sys.stdin.readline())
     os.umask(0)
     os.setgroups([])
     socket.sethostname(orders["name"])
@@ -261,6 +271,8 @@ def main() -> None:
     if orders["agent"]:
         start_agent()
     say("ready")
+    if sys.stdin.readline() != "keep\n":
+        raise SystemExit("the maker of this host is gone")
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)

@@ -113,10 +113,7 @@ class Lab:
         stuck = [one.pid for one in self._state.processes() if not one.end(deadline)]
         for child in self._children:
             # Also those that `up` had not written down yet when it failed.
-            child.kill()
-            try:
-                child.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if not _end_child(child, deadline):
                 stuck.append(child.pid)
         if stuck:
             raise LabError(f"processes of the lab do not end: {sorted(set(stuck))}")
@@ -362,6 +359,27 @@ class Lab:
 
 def _home(user: str) -> str:
     return HOME if user == "oneadmin" else "/root"
+
+
+def _end_child(child: subprocess.Popen[bytes], deadline: float) -> bool:
+    """End a process of ours that holds a namespace, and the one child it may have. False: it is still there."""
+    inner = child_of(child.pid) if child.poll() is None else None
+    ended = True
+    if inner is not None:
+        try:
+            # The child first: its parent then reaps it, while an orphan waits for the machine's pid 1.
+            ended = ProcessRef.of(inner).end(deadline)
+        except ProcessLookupError:
+            pass
+    child.kill()
+    try:
+        child.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        ended = False
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+    return ended
 
 
 def _check_names(names: Sequence[str]) -> None:

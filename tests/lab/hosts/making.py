@@ -54,7 +54,7 @@ class Maker:
         self._make_trust()
         started = {host.name: self._start_host(host.name) for host in self._hosts()}
         for name, process in started.items():
-            _send(process, self._orders(name))
+            _send(process, json.dumps(self._orders(name)))
         for name, process in started.items():
             self._expect(name, process, b"born\n")
         switch = self.children[0].pid
@@ -68,10 +68,13 @@ class Maker:
             raise
         for name, process in started.items():
             self._expect(name, process, b"ready\n")
-            if process.stdout is not None:
-                process.stdout.close()
             self._note(self._state.hosts[name], process.pid)
         self._state.save(self._dir)
+        for process in started.values():
+            _send(process, "keep")
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def _note(self, host: HostState, holder: int) -> None:
         leader = child_of(holder)
@@ -138,6 +141,8 @@ class Maker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                # Unbuffered: nothing is kept to be written to a host that has ended.
+                bufsize=0,
                 # Services must not inherit what this process was started with.
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
                 start_new_session=True,
@@ -148,7 +153,7 @@ class Maker:
     def _orders(self, name: str) -> dict[str, object]:
         folder = self._folder(name)
         first = name == next(iter(self._state.hosts))
-        hidden = [str(self._dir)] if first else [str(self._dir), *(str(one.resolve()) for one in self._wishes.masks)]
+        masks = [] if first else [str(one.resolve()) for one in self._wishes.masks]
         return {
             "name": name,
             "hosts": {one.name: one.address for one in self._hosts()},
@@ -162,7 +167,7 @@ class Maker:
             "shared": {str(number): str(self._dir / "shared" / str(number)) for number in self._state.shared},
             "binds": [str(one.resolve()) for one in self._wishes.binds] if first else [],
             # The lab's own folder holds the keys and homes of all hosts.
-            "masks": hidden,
+            "masks": [*masks, str(self._dir)],
             "sudo": self._wishes.sudo,
             "agent": first,
         }
@@ -192,12 +197,11 @@ class Maker:
         return " | ".join(text.split("\n")[-6:]).strip(" |") or "it said nothing"
 
 
-def _send(process: subprocess.Popen[bytes], orders: dict[str, object]) -> None:
+def _send(process: subprocess.Popen[bytes], line: str) -> None:
     if process.stdin is None:
         raise LabError("the host's first process has no stdin")
     try:
-        with process.stdin:
-            process.stdin.write(json.dumps(orders).encode())
+        process.stdin.write(line.encode() + b"\n")
     except BrokenPipeError:
         # It ended; why is told when its answer is missed.
         pass

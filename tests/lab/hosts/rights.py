@@ -48,8 +48,8 @@ def _refused() -> str:
     try:
         result = subprocess.run(line, capture_output=True, text=True, timeout=_LIMIT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"namespaces cannot be made here: {error}"
+        return f"hosts cannot be made here: {error}"
     if result.returncode:
         said = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        return f"namespaces cannot be made here: {said[-1]}"
+        return f"hosts cannot be made here: {said[-1]}"
     return ""
