@@ -1,0 +1,29 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print those of the needs given as arguments that this machine lacks: commands by name, Python modules as python:NAME.
+
+Looking for the things themselves takes milliseconds; asking a package manager for each takes a second and knows nothing
+of what was installed another way.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+
+# Administrators' commands too, which a user's PATH may lack.
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+
+
+def is_there(need: str) -> bool:
+    kind, _, name = need.rpartition(":")
+    if kind == "python":
+        return importlib.util.find_spec(name) is not None
+    return shutil.which(name, path=PATH) is not None
+
+
+for argument in sys.argv[1:]:
+    if not is_there(argument):
+        print(argument)
