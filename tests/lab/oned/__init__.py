@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stand-in for oned: it keeps the documents, answers the API from them and calls storage drivers as oned does.
+
+    oned = Oned(Settings(frontend="frontend"))
+    runner = Runner(LabHost(lab, "frontend"), oned.settings, environment={"ONE_XMLRPC": server.url})
+    life = Life(oned, runner)
+    with ApiServer(oned, network_of=lab.leader("frontend")) as server: ...
+
+Nothing here is OpenNebula's code; what it does was taken from its documented interface and from recorded messages.
+"""
+
+from __future__ import annotations
+
+from .api import Api
+from .datastore import Datastore
+from .disk import Disk
+from .execute import Completed, FrontEnd, LabHost, ThisMachine
+from .faults import Faults
+from .host import Host
+from .image import Image
+from .install import COMMANDS, install_commands, write_session
+from .life import Life, use_image, use_swap, use_volatile
+from .outcome import EventFailedError, Outcome
+from .runner import Call, Runner
+from .server import ApiServer, Request
+from .states import Action, DatastoreType, HostState, ImageState, ImageType, Lcm, VmState
+from .store import NotFoundError, Oned, Settings
+from .vm import History, Vm
+
+__all__ = [
+    "COMMANDS",
+    "Action",
+    "Api",
+    "ApiServer",
+    "Call",
+    "Completed",
+    "Datastore",
+    "DatastoreType",
+    "Disk",
+    "EventFailedError",
+    "Faults",
+    "FrontEnd",
+    "History",
+    "Host",
+    "HostState",
+    "Image",
+    "ImageState",
+    "ImageType",
+    "LabHost",
+    "Lcm",
+    "Life",
+    "NotFoundError",
+    "Oned",
+    "Outcome",
+    "Request",
+    "Runner",
+    "Settings",
+    "ThisMachine",
+    "Vm",
+    "VmState",
+    "install_commands",
+    "use_image",
+    "use_swap",
+    "use_volatile",
+    "write_session",
+]

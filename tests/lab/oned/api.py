@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What oned's API answers: method by method, without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .states import VmState
+from .store import NotFoundError, Oned
+from .xmldoc import Element
+
+AUTHENTICATION = 0x0100
+NO_EXISTS = 0x0400
+XML_RPC_API = 0x1000
+
+Answer = list[object]
+
+
+class UnknownMethodError(LookupError):
+    """The API has no such method."""
+
+
+class Api:
+    """Answers API calls from the documents. Every answer is [success, value or message, code, object id]."""
+
+    def __init__(self, oned: Oned) -> None:
+        self._oned = oned
+        self._methods: dict[str, Callable[[str, Sequence[object]], Answer]] = {
+            "one.vm.info": self._info("virtual machine", lambda number: oned.vm(number).element()),
+            "one.image.info": self._info("image", lambda number: oned.image(number).element()),
+            "one.datastore.info": self._info("datastore", lambda number: oned.datastore(number).element()),
+            "one.host.info": self._info("host", lambda number: oned.host(number).element()),
+            "one.vmpool.info": self._vm_pool(lambda number: oned.vm(number).short()),
+            "one.vmpool.infoextended": self._vm_pool(lambda number: oned.vm(number).element()),
+            "one.imagepool.info": self._ranged_pool("IMAGE_POOL", lambda: _values(oned.images)),
+            "one.datastorepool.info": self._pool("DATASTORE_POOL", lambda: _values(oned.datastores)),
+            "one.hostpool.info": self._pool("HOST_POOL", lambda: _values(oned.hosts)),
+            "one.system.version": lambda method, given: _success(oned.settings.version),
+        }
+
+    def call(self, method: str, arguments: Sequence[object]) -> Answer:
+        """Answers one call. Raises UnknownMethodError."""
+        handler = self._methods.get(method)
+        if handler is None:
+            raise UnknownMethodError(method)
+        if not arguments or not isinstance(arguments[0], str):
+            return _failure(f"[{method}] the session is missing", XML_RPC_API)
+        if arguments[0] != self._oned.settings.session:
+            return _failure(f"[{method}] User couldn't be authenticated, aborting call.", AUTHENTICATION)
+        with self._oned.lock:
+            return handler(method, arguments[1:])
+
+    def _info(self, kind: str, find: Callable[[int], Element]) -> Callable[[str, Sequence[object]], Answer]:
+        def answer(method: str, given: Sequence[object]) -> Answer:
+            if not given or not isinstance(given[0], int):
+                return _failure(f"[{method}] the id of the {kind} must be a number", XML_RPC_API)
+            try:
+                return _success(find(given[0]).render())
+            except NotFoundError:
+                return _failure(f"[{method}] Error getting {kind} [{given[0]}].", NO_EXISTS, given[0])
+
+        return answer
+
+    def _pool(self, tag: str, members: Callable[[], list[Element]]) -> Callable[[str, Sequence[object]], Answer]:
+        return lambda method, given: _success(self._oned.pool(tag, members()))
+
+    def _ranged_pool(self, tag: str, members: Callable[[], list[Element]]) -> Callable[[str, Sequence[object]], Answer]:
+        def answer(method: str, given: Sequence[object]) -> Answer:
+            low, high = _range(given)
+            found = [element for element in members() if low <= _id(element) <= high]
+            return _success(self._oned.pool(tag, found))
+
+        return answer
+
+    def _vm_pool(self, show: Callable[[int], Element]) -> Callable[[str, Sequence[object]], Answer]:
+        def answer(method: str, given: Sequence[object]) -> Answer:
+            low, high = _range(given)
+            wanted = given[3] if len(given) > 3 and isinstance(given[3], int) else -1
+            found = []
+            for number in sorted(self._oned.vms):
+                state = self._oned.vms[number].state
+                # -2: any state, -1: any but DONE, else exactly this one.
+                if low <= number <= high and (
+                    wanted == -2 or (wanted == -1 and state is not VmState.DONE) or wanted == state
+                ):
+                    found.append(show(number))
+            return _success(self._oned.pool("VM_POOL", found))
+
+        return answer
+
+
+def _values(objects: object) -> list[Element]:
+    assert isinstance(objects, dict)
+    return [objects[number].element() for number in sorted(objects)]
+
+
+def _id(element: Element) -> int:
+    return int(element.children[0].text or -1)
+
+
+def _range(given: Sequence[object]) -> tuple[int, int]:
+    numbers = [value for value in given[1:3] if isinstance(value, int)]
+    low, high = [*numbers, -1, -1][:2]
+    return max(low, 0), high if high >= 0 else 1 << 31
+
+
+def _success(value: str) -> Answer:
+    return [True, value, 0]
+
+
+def _failure(message: str, code: int, object_id: int = -1) -> Answer:
+    return [False, message, code, object_id]
