@@ -271,7 +271,7 @@ class Site:
         kept = {entry.name for entry in self.wrappers}
         changes = []
         for line in listed.read_text("utf-8").splitlines() if listed.is_file() else []:
-            known, _, name = line.partition(" ")
+            known, name = line.split(" ", 1)
             path = self.dest / name
             if name in kept or not self.is_inside(path) or path.is_symlink() or not path.is_file():
                 continue
@@ -418,7 +418,12 @@ def compile_folder(folder: Path) -> None:
         str(folder),
     ]
     result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMPILE_SECONDS
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=COMPILE_SECONDS,
     )
     if result.returncode != 0:
         raise BuildError(f"{PYTHON} cannot compile the core: {result.stdout.decode(errors='replace').strip()}")

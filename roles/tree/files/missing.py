@@ -18,10 +18,9 @@ PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbi
 
 
 def is_there(need: str) -> bool:
-    kind, _, name = need.rpartition(":")
-    if kind == "python":
-        return importlib.util.find_spec(name) is not None
-    return shutil.which(name, path=PATH) is not None
+    if need.startswith("python:"):
+        return importlib.util.find_spec(need[len("python:") :]) is not None
+    return shutil.which(need, path=PATH) is not None
 
 
 for argument in sys.argv[1:]:
