@@ -87,10 +87,10 @@ check-mypy: install ## Types: all code as of Python 3.11; what runs on nodes als
 	@test -z "$(NODE_CODE)" || $(BIN)/mypy --python-version 3.10 $(NODE_CODE)
 
 check-shell: install ## The wrappers and the shell scripts
-	@git ls-files -z --cached --others --exclude-standard | $(BIN)/python -m tests.tools.shell_files | xargs -0 -r shellcheck
+	@$(BIN)/python -m tests.tools.shell_files | xargs -0 -r shellcheck
 
-check-reuse: install stage ## Licence and copyright of every file
-	@$(BIN)/reuse --root $(STAGE) lint --lines
+check-reuse: install ## Licence and copyright of every file
+	@$(BIN)/python -m tests.tools.stage --names | xargs -0 -r $(BIN)/reuse lint-file
 
 check-changelog: install stage ## Changelog fragments
 	@cd $(STAGE) && $(BIN)/antsibull-changelog lint
@@ -134,7 +134,7 @@ requirements: install ## Pin requirements/dev.in and everything below it in requ
 
 .PHONY: stage
 stage: install
-	@$(BIN)/python -m tests.tools.stage >/dev/null
+	@$(BIN)/python -m tests.tools.stage
 
 .PHONY: clean
 clean: ## Remove everything that was built

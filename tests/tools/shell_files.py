@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter: of the file names on stdin (each ended by a NUL), pass on those whose first line names a shell."""
+"""Print the names of the project's shell scripts, each ended by a NUL: files whose first line names a shell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import re
 import sys
 from pathlib import Path
+
+from tests.tools.stage import ROOT, source_files
 
 SHEBANG = re.compile(rb"#!\s*(/usr)?/bin/(env\s+)?(ba|da)?sh\b")
 
@@ -21,6 +23,6 @@ def is_shell(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    for name in sys.stdin.buffer.read().split(b"\0"):
-        if name and is_shell(Path(os.fsdecode(name))):
-            sys.stdout.buffer.write(name + b"\0")
+    for name in sorted(source_files()):
+        if is_shell(ROOT / name):
+            sys.stdout.buffer.write(os.fsencode(name) + b"\0")

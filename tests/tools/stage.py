@@ -86,4 +86,7 @@ def stage(root: Path = ROOT, target: Path = STAGE) -> Path:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{stage()}\n")
+    if sys.argv[1:] == ["--names"]:
+        sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in sorted(source_files())))
+    else:
+        stage()
