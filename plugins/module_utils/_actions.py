@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every action with its options: the data that modules, launchers and documentation share.
+
+An option is a line of Ansible's argument_spec (the subset that :mod:`._options` knows). What the options mean stands in
+each module's documentation; a sanity test holds the two together.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+    Spec = Dict[str, Dict[str, Any]]
+
+
+class Action:
+    """One action.
+
+    :ivar kind: ``ds`` (images) or ``tm`` (disks of VMs).
+    :ivar name: oned's name of the action, which is also the driver's method.
+    """
+
+    def __init__(self, kind: str, name: str, *groups: Spec) -> None:
+        self.kind = kind
+        self.name = name
+        self.options: Spec = {}
+        for group in groups:
+            self.options.update(group)
+
+
+def _text(default: str | None = None, required: bool = False, choices: list[str] | None = None) -> dict[str, Any]:
+    return _option("str", default, required, choices)
+
+
+def _number(default: int | None = None, required: bool = False) -> dict[str, Any]:
+    return _option("int", default, required)
+
+
+def _flag(default: bool) -> dict[str, Any]:
+    return _option("bool", default)
+
+
+def _list() -> dict[str, Any]:
+    return {**_option("list", []), "elements": "str"}
+
+
+def _option(kind: str, default: Any = None, required: bool = False, choices: list[str] | None = None) -> dict[str, Any]:
+    rule: dict[str, Any] = {"type": kind}
+    if required:
+        rule["required"] = True
+    elif default is not None:
+        rule["default"] = default
+    if choices:
+        rule["choices"] = choices
+    return rule
+
+
+_FORMATS = ["raw", "qcow2"]
+
+_COMMON: Spec = {
+    "driver": _text(required=True),
+    "command_timeout": _number(3600),
+    "stall_timeout": _number(60),
+    "lock_timeout": _number(120),
+}
+_PEER: Spec = {
+    "peer": _text(),
+    "peer_python": _text("/usr/bin/python3"),
+    "ciphers": _text(""),
+    "connect_timeout": _number(30),
+}
+_SYSTEM: Spec = {"system_driver": _text("")}
+_FORCE: Spec = {"force": _flag(False)}
+_DATASTORE: Spec = {"datastore": _text(required=True)}
+_NEW_IMAGE: Spec = {
+    **_DATASTORE,
+    "datastore_id": _number(required=True),
+    "image_id": _number(required=True),
+    "regtime": _number(required=True),
+}
+_DIRECTORIES: Spec = {"safe_dirs": _list(), "restricted_dirs": _list()}
+_FILESYSTEM: Spec = {"fs": _text(""), "fs_options": _list(), "supported_fs": _list()}
+_DISK: Spec = {
+    **_DATASTORE,
+    "source": _text(required=True),
+    "destination": _text(required=True),
+    "format": _text("raw", choices=_FORMATS),
+    "size": _number(0),
+    "original_size": _number(0),
+    "sparse": _flag(True),
+    "standalone": _flag(False),
+    "qcow2_options": _list(),
+}
+
+ACTIONS: dict[str, Action] = {
+    "ds_cp": Action(
+        "ds",
+        "cp",
+        _COMMON,
+        _NEW_IMAGE,
+        _DIRECTORIES,
+        {
+            "source": _text(required=True),
+            "size": _number(0),
+            "convert_to": _text("", choices=["", *_FORMATS]),
+            "md5": _text(""),
+            "sha1": _text(""),
+            "decompress": _flag(True),
+            "plain": _flag(False),
+            "sparse": _flag(True),
+        },
+    ),
+    "ds_mkfs": Action(
+        "ds",
+        "mkfs",
+        _COMMON,
+        _NEW_IMAGE,
+        _FILESYSTEM,
+        {"format": _text("raw", choices=[*_FORMATS, "swap", "save_as"]), "size": _number(required=True)},
+    ),
+    "ds_rm": Action("ds", "rm", _COMMON, _DATASTORE, {"source": _text(required=True)}),
+    "ds_stat": Action(
+        "ds",
+        "stat",
+        _COMMON,
+        _DIRECTORIES,
+        {"source": _text(required=True), "decompress": _flag(True), "plain": _flag(False)},
+    ),
+    "ds_clone": Action(
+        "ds",
+        "clone",
+        _COMMON,
+        _NEW_IMAGE,
+        {
+            "source": _text(required=True),
+            "format": _text("raw", choices=_FORMATS),
+            "convert_to": _text("", choices=["", *_FORMATS]),
+        },
+    ),
+    "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE),
+    "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
+    "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
+    "tm_mv": Action(
+        "tm",
+        "mv",
+        _COMMON,
+        _SYSTEM,
+        _PEER,
+        _DATASTORE,
+        {
+            "source": _text(required=True),
+            "destination": _text(required=True),
+            "source_datastore": _text(required=True),
+            "peer_role": _text("destination", choices=["source", "destination"]),
+            "source_lost": _flag(False),
+        },
+    ),
+    "tm_mvds": Action(
+        "tm",
+        "mvds",
+        _COMMON,
+        _SYSTEM,
+        _PEER,
+        _DATASTORE,
+        {
+            "source": _text(required=True),
+            "destination": _text(required=True),
+            "format": _text("raw", choices=_FORMATS),
+        },
+    ),
+    "tm_delete": Action("tm", "delete", _COMMON, _SYSTEM, _DATASTORE, {"path": _text(required=True)}),
+    "tm_context": Action(
+        "tm",
+        "context",
+        _COMMON,
+        _SYSTEM,
+        _PEER,
+        _DATASTORE,
+        _FORCE,
+        {"destination": _text(required=True), "files": {"type": "list", "elements": "str", "required": True}},
+    ),
+    "tm_mkimage": Action(
+        "tm",
+        "mkimage",
+        _COMMON,
+        _SYSTEM,
+        _DATASTORE,
+        _FORCE,
+        _FILESYSTEM,
+        {
+            "destination": _text(required=True),
+            "size": _number(required=True),
+            "format": _text("raw", choices=[*_FORMATS, "swap"]),
+        },
+    ),
+    "tm_mkswap": Action(
+        "tm",
+        "mkswap",
+        _COMMON,
+        _SYSTEM,
+        _DATASTORE,
+        _FORCE,
+        {"destination": _text(required=True), "size": _number(required=True)},
+    ),
+}

@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The core's one entry: an action and its options in, what happened out.
+
+Both doors come here: the modules through :mod:`._module`, the wrappers through their launchers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import _actions
+from ._errors import StorageError, Unsupported, from_os
+from ._options import check
+from .drivers.base import Answer, Request
+from .drivers.registry import load
+from .steps.base import Site, Timeouts
+from .steps.executor import Executor, fault_point
+from .tools.host import Host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .steps.base import Step
+
+_ROUNDS = 8
+
+
+class Mode:
+    """How an action runs.
+
+    :param check: only say what would be done.
+    :param stopped: asked before each step; true when the caller went away.
+    :param fault: for fault tests only: kill this process before (``3``) or after (``3+``) that step.
+    """
+
+    def __init__(self, check: bool = False, stopped: Callable[[], bool] | None = None, fault: str = "") -> None:
+        self.check = check
+        self.stopped = stopped or (lambda: False)
+        self.fault = fault
+
+
+class Outcome:
+    """What happened. :meth:`close` must be called when the answer has been delivered.
+
+    :ivar keeps: whether the work counts only when somebody got the answer.
+    """
+
+    def __init__(self, result: dict[str, Any], ended: Callable[[], None], keeps: bool = False) -> None:
+        self.result = result
+        self.close = ended
+        self.keeps = keeps
+
+
+def preload(action: str, driver: str, system: str) -> None:
+    """Load what an action will need, before its options are known: a node does this while oned is being asked."""
+    found = _actions.ACTIONS.get(action)
+    if found:
+        load(found.kind, driver, system)
+    from .steps import files, images, journal, transfer  # noqa: F401
+
+
+def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
+    """Run an action to its end.
+
+    :param action: module name without the collection: ``tm_clone``.
+    :param given: options as the caller gave them.
+    :raises StorageError: one sentence; what was undone is in it.
+    """
+    entry = _actions.ACTIONS.get(action)
+    if entry is None:
+        raise Unsupported(f"There is no action '{action}'")
+    options = check(f"one_storage.drivers.{action}", entry.options, given)
+    driver = load(entry.kind, options["driver"], options.get("system_driver") or "")
+    method = driver.method(entry.name)
+    if driver.idle(entry.name, options):
+        return Outcome({"changed": False, "actions": [], "changes": [], "run_id": ""}, lambda: None)
+    number = os.urandom(6).hex()
+    site = _site(entry.name, options, driver.peer_actions, number)
+    site.check = mode.check
+    request = Request(entry.name, options, site)
+    claims = driver.claims_for(entry.name, options)
+    keeps = entry.name in driver.answering
+    head = {"run": number, "action": action, "driver": options["driver"], "pid": os.getpid(), "keeps": keeps}
+    head["peer"] = site.peer.name if site.peer else None
+    executor = Executor(site, claims, head, keeps, mode.stopped, mode.fault)
+    steps: list[Any] = []
+    before: dict[tuple[str, str], str] = {}
+    try:
+        if not mode.check and claims:
+            executor.enter()
+        values: dict[str, Any] = {}
+        for _round in range(_ROUNDS):
+            try:
+                reply = method(request)
+            except OSError as error:
+                raise from_os(error, f"look at {error.filename or 'the disk'}", site.lead.name) from error
+            if isinstance(reply, Answer):
+                values = reply.values
+                break
+            _note(site, reply.steps, before)
+            if mode.check:
+                steps = [step for step in reply.steps if not step.done(site)]
+                break
+            executor.run(reply.steps)
+            request.ran = True
+        else:
+            raise StorageError(f"{action} does not come to an end: its last step was '{executor.words[-1]}'")
+    except StorageError as error:
+        if not mode.check:
+            executor.fail(error)
+        _hang_up(site)
+        raise
+    fault_point(mode.fault, "end")
+    done = executor.changed or steps
+    result = {
+        "changed": bool(done),
+        "actions": [f"{site.host(step.where).name}: {step.words()}" for step in done],
+        "changes": _changes(site, done, before),
+        "run_id": number,
+        **values,
+    }
+
+    def ended() -> None:
+        try:
+            if claims and not mode.check:
+                executor.leave(durable=True)
+        finally:
+            _hang_up(site)
+
+    return Outcome(result, ended, keeps)
+
+
+def _note(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) -> None:
+    """Remember what stands where these steps will change something, for the diff."""
+    for step in steps:
+        change = step.changes()
+        if not change:
+            continue
+        host = site.host(step.where)
+        if (host.name, change[0]) not in before:
+            info = host.stat(change[0])
+            text = str(info["kind"]) if info else "absent"
+            before[(host.name, change[0])] = f"link to {host.readlink(change[0])}" if text == "link" else text
+
+
+def _changes(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) -> list[dict[str, str]]:
+    """Host, path, and what stood and stands there, a row for every path."""
+    rows: dict[tuple[str, str], str] = {}
+    for step in steps:
+        change = step.changes()
+        if change:
+            rows[(site.host(step.where).name, change[0])] = change[1]
+    return [
+        {"host": host, "path": path, "before": before.get((host, path), ""), "after": after}
+        for (host, path), after in rows.items()
+    ]
+
+
+def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str) -> Site:
+    timeouts = Timeouts(options["command_timeout"], options["stall_timeout"], options["lock_timeout"])
+    lead = Host(os.uname().nodename)
+    name = options.get("peer") or ""
+    if not name:
+        return Site(lead, None, number, timeouts)
+    if action not in peer_actions:
+        raise Unsupported(f"{options['driver']} does {action} on one host, it takes no peer")
+    from .tools import peer
+
+    settings = peer.Settings(
+        options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"]
+    )
+    return Site(lead, peer.connect(name, settings), number, timeouts)
+
+
+def _hang_up(site: Site) -> None:
+    close = getattr(site.peer, "close", None)
+    if close:
+        close()

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a driver is: it looks at what is there and returns the next steps, or the answer.
+
+A driver changes nothing itself. It is asked again after its steps ran, sees what they did, and answers; so "success" is
+always something that was looked at afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import BadCall, Refused, Unsupported, one_line
+from ..steps.base import LEAD
+from ..steps.executor import Claim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Union
+
+    from ..steps.base import Site, Step
+
+    Reply = Union["Plan", "Answer"]
+
+
+class Plan:
+    """The next steps."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+
+
+class Answer:
+    """The action is at its end; *values* go into the result."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+
+class Request:
+    """One action that a driver is asked about.
+
+    :ivar options: the module's options, checked and complete.
+    :ivar site: the hosts; drivers only look.
+    :ivar ran: whether steps of this action have run already: what is there now is our own work.
+    """
+
+    def __init__(self, action: str, options: dict[str, Any], site: Site) -> None:
+        self.action = action
+        self.options = options
+        self.site = site
+        self.ran = False
+
+    def __getitem__(self, option: str) -> Any:
+        return self.options[option]
+
+    def look(self, path: str, where: str = LEAD, follow: bool = False) -> dict[str, Any] | None:
+        """What stands at a path of one of the hosts."""
+        return self.site.host(where).stat(path, follow)
+
+    def shop(self, claim: Claim) -> str:
+        """Directory where this run may build what becomes part of the claimed object."""
+        return claim.shop(self.site.run)
+
+
+class Driver:
+    """Base of all drivers: finds the method for an action and the objects that the action holds.
+
+    For the action ``tm_clone`` a driver has a method ``clone(request)``. What it locks is what ``claims_clone(options)``
+    says, else :meth:`claims`. :attr:`peer_actions` names the actions that a second host may take part in.
+    """
+
+    kind = ""
+    name = ""
+    #: The lead host by action: ``frontend``; ``node``, the host in the arguments; ``destination``, of a move; ``pair``, the
+    #: front-end when it is one of the two hosts, else the source (design section 2). What is not named leads on the node.
+    leads: dict[str, str] = {}
+    peer_actions: tuple[str, ...] = ()
+    #: Actions that only look: no lock, no journal.
+    looking: tuple[str, ...] = ()
+    #: Actions whose finished work is taken back when nobody got the answer.
+    answering: tuple[str, ...] = ()
+
+    def method(self, action: str) -> Callable[[Request], Reply]:
+        """The method for an action's short name; ``Unsupported`` when the driver has none."""
+        found = getattr(self, action, None)
+        if found is None or action.startswith("_") or action in vars(Driver):
+            raise Unsupported(f"{self.kind}/{self.name} {action}: Operation not supported")
+        return found  # type: ignore[no-any-return]
+
+    def idle(self, action: str, options: dict[str, Any]) -> bool:
+        """Whether the options alone say that there is nothing to do; then no host is even asked."""
+        return False
+
+    def claims_for(self, action: str, options: dict[str, Any]) -> list[Claim]:
+        """What the action locks, the home of its journal first."""
+        if action in self.looking:
+            return []
+        special = getattr(self, f"claims_{action}", None)
+        found: list[Claim] = special(options) if special else self.claims(options)
+        return found
+
+    def claims(self, options: dict[str, Any]) -> list[Claim]:
+        """What an action of this driver locks when it has nothing of its own to say."""
+        raise Unsupported(f"{self.kind}/{self.name} claims nothing")
+
+
+def clean_path(path: str, what: str) -> str:
+    """A path with single slashes; ``BadCall`` unless it is absolute, printable and without ``..``.
+
+    oned writes double slashes (contract-tm 2); they are equal to single ones everywhere here.
+    """
+    if not path.startswith("/"):
+        raise BadCall(f"The {what} '{one_line(path, 120)}' is not an absolute path")
+    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+        raise BadCall(f"The {what} '{one_line(path, 120)}' contains control characters")
+    if ".." in path.split("/"):
+        raise BadCall(f"The {what} '{one_line(path, 120)}' contains '..'")
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def inside(path: str, root: str, what: str) -> str:
+    """*path* when it lies below *root* by its name; the host checks the resolved path again before it deletes."""
+    if root == "/" or not path.startswith(root + "/"):
+        raise Refused(f"The {what} {path} is not inside {root}")
+    return path
+
+
+def parent(path: str) -> str:
+    """The directory of a path."""
+    return os.path.dirname(path)
+
+
+def base(path: str) -> str:
+    """The last component of a path."""
+    return os.path.basename(path)

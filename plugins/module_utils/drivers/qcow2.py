@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TM drivers ``qcow2`` and ``shared``: image and system datastore are one storage that every host sees.
+
+They are one driver under two names, as in stock (contract-tm 7.2). All work is done on the node. Layout: contract-tm 6.1
+for clones, 6.2 for persistent images, 6.3 for raw ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import Missing, Refused
+from ..steps.base import LEAD
+from ..steps.executor import Claim
+from ..steps.files import Discard, MakeDirectory, MakeLink, Move, PublishForGood, SetAside
+from ..steps.images import Convert, CreateOverlay, Resize
+from ..steps.transfer import CopyFile, CopyTree
+from .base import Answer, Plan, Request, base, clean_path, inside, parent
+from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..steps.base import Step
+    from .base import Reply
+
+
+class Qcow2(VmFiles):
+    """Overlays on shared images; persistent images are linked."""
+
+    name = "qcow2"
+    leads = {**VmFiles.leads, "mv": "destination"}
+
+    # ------------------------------------------------------------ clone
+
+    def claims_clone(self, options: dict[str, Any]) -> list[Claim]:
+        disk = Disk(options["destination"], options["datastore"])
+        image = clean_path(options["source"], "image")
+        return [Claim(LEAD, disk.datastore, disk.key), Claim(LEAD, parent(image), image_key(image), shared=True)]
+
+    def clone(self, request: Request) -> Reply:
+        """Give a VM a disk of its own that starts as the image."""
+        disk = Disk(request["destination"], request["datastore"])
+        image = clean_path(request["source"], "image")
+        if settled(request, disk):
+            return self._is_right(request, disk, image) or Answer(path=disk.path)
+        self._there(request, image)
+        shop = request.shop(self.claims_clone(request.options)[0])
+        steps: list[Step] = self.marker(request, disk)
+        if request["format"] != "qcow2" or not disk.name.startswith("disk."):
+            part = os.path.join(shop, disk.name)
+            steps.append(CopyFile(LEAD, image, part, disk.datastore))
+            steps += self._grown(request, part, request["format"])
+            return Plan(steps + publish(request, disk))
+        layer = os.path.join(shop, disk.name + ".snap", "0")
+        steps += self.first_layer(request, image, layer)
+        return Plan(steps + layers(shop, disk) + publish(request, disk, snap=True))
+
+    def first_layer(self, request: Request, image: str, layer: str) -> list[Step]:
+        """Steps that make layer 0: an overlay on the image, or a copy that stands alone."""
+        if request["standalone"]:
+            copy: list[Step] = [Convert(LEAD, image, "qcow2", layer, "qcow2", sparse=request["sparse"])]
+            return copy + self._grown(request, layer, "qcow2")
+        size = request["size"] if self._grows(request) and request["sparse"] else 0
+        made: list[Step] = [CreateOverlay(LEAD, layer, image, "qcow2", size, request["qcow2_options"])]
+        return made if size else made + self._grown(request, layer, "qcow2")
+
+    def marker(self, request: Request, disk: Disk) -> list[Step]:
+        """Steps that say who monitors this datastore: not the host, so a marker there goes (contract-tm 5.4)."""
+        path = os.path.join(disk.datastore, ".monitor")
+        if not request.look(path):
+            return []
+        shop = request.shop(Claim(LEAD, disk.datastore, disk.key))
+        return [SetAside(LEAD, path, os.path.join(shop, "monitor"), disk.datastore, "marker")]
+
+    @staticmethod
+    def _there(request: Request, image: str) -> None:
+        if request.look(image, follow=True) is None:
+            raise Missing(
+                f"The image {image} is not there",
+                request.site.lead.name,
+                todo="is the image datastore mounted on this host",
+            )
+
+    @staticmethod
+    def _is_right(request: Request, disk: Disk, image: str) -> Reply | None:
+        """A disk that stood there before us must be what was asked for."""
+        if request.ran:
+            return None
+        info = request.look(disk.path)
+        wants_link = request["format"] == "qcow2" and disk.name.startswith("disk.")
+        if info and (info["kind"] == "link") != wants_link:
+            raise Refused(f"{disk.path} is there and is not a clone of {image}", todo="force replaces it")
+        return None
+
+    @staticmethod
+    def _grows(request: Request) -> bool:
+        return bool(request["original_size"] and request["size"] > request["original_size"])
+
+    def _grown(self, request: Request, part: str, image_format: str) -> list[Step]:
+        """Steps that grow a disk which was asked for larger than its image."""
+        if not self._grows(request):
+            return []
+        return [Resize(LEAD, part, image_format, request["size"], allocate=not request["sparse"])]
+
+    # ------------------------------------------------------------ ln
+
+    def claims_ln(self, options: dict[str, Any]) -> list[Claim]:
+        disk = Disk(options["destination"], options["datastore"])
+        image = clean_path(options["source"], "image")
+        return [Claim(LEAD, disk.datastore, disk.key), Claim(LEAD, parent(image), image_key(image))]
+
+    def ln(self, request: Request) -> Reply:
+        """Let a VM work on a persistent image itself: its disk is a link into the image datastore."""
+        disk = Disk(request["destination"], request["datastore"])
+        image = clean_path(request["source"], "image")
+        self._there(request, image)
+        steps: list[Step] = [MakeDirectory(LEAD, disk.directory, disk.datastore)]
+        target = image
+        if request["format"] == "qcow2":
+            target, prepared = self._layers_of(request, image)
+            steps += prepared
+        shop = request.shop(self.claims_ln(request.options)[0])
+        if request.look(disk.snap):
+            steps.append(SetAside(LEAD, disk.snap, os.path.join(shop, disk.name + ".snap"), disk.datastore, "layers"))
+        old = request.look(disk.path)
+        if old and old["kind"] != "link":
+            if not request["force"]:
+                raise Refused(f"{disk.path} is there and is not a link to {target}", todo="force replaces it")
+            steps.append(SetAside(LEAD, disk.path, os.path.join(shop, disk.name), disk.datastore, "disk"))
+        previous = request.site.lead.readlink(disk.path) if old and old["kind"] == "link" else ""
+        steps.append(MakeLink(LEAD, disk.path, target, disk.datastore, previous))
+        if all(step.done(request.site) for step in steps):
+            return Answer(path=disk.path, target=target)
+        return Plan(steps)
+
+    def _layers_of(self, request: Request, image: str) -> tuple[str, list[Step]]:
+        """The active layer of a persistent image, and the steps that give it a snapshot directory if it has none."""
+        snap, root = image + ".snap", parent(image)
+        numbers = [int(name) for name in request.site.lead.entries(snap) if name.isdigit()]
+        steps: list[Step] = [
+            MakeDirectory(LEAD, snap, root),
+            MakeLink(LEAD, os.path.join(snap, base(snap)), ".", root),
+        ]
+        if not numbers:
+            steps.append(MakeLink(LEAD, os.path.join(snap, "0"), image, root))
+        return os.path.join(snap, str(max(numbers, default=0))), steps
+
+    # ------------------------------------------------------------ mv, mvds
+
+    def idle(self, action: str, options: dict[str, Any]) -> bool:
+        """Moves that move nothing: a disk travels with its directory, a directory on the same storage stays."""
+        if action == "mvds":
+            return True
+        if action != "mv":
+            return False
+        source = clean_path(options["source"], "source")
+        return is_disk(source) or source == clean_path(options["destination"], "destination")
+
+    def mvds(self, request: Request) -> Reply:
+        """Nothing: a persistent disk was the image all the time."""
+        return Answer()
+
+    def claims_mv(self, options: dict[str, Any]) -> list[Claim]:
+        source, destination, old, new = moved(options)
+        return [Claim(LEAD, new, vm_key(destination)), Claim(LEAD, old, vm_key(source))]
+
+    def mv(self, request: Request) -> Reply:
+        """Move a VM's directory to another system datastore; both are seen by the lead (contract-tm Q42)."""
+        source, destination, old, new = moved(request.options)
+        if request.look(source) is None:
+            if request.look(destination):
+                return Answer(path=destination)
+            raise Missing(f"The directory {source} is not there", request.site.lead.name)
+        claims = self.claims_mv(request.options)
+        shop = request.shop(claims[0])
+        part = os.path.join(shop, base(destination))
+        aside = part + ".old" if request.look(destination) else ""
+        away = os.path.join(request.shop(claims[1]), base(source) + ".moved")
+        steps: list[Step] = [CopyTree(LEAD, source, part, new)]
+        if request.look(new) and request.site.lead.same_file_system(old, new) and not aside:
+            return Plan([Move(LEAD, source, destination, parent(old))])
+        steps.append(PublishForGood(LEAD, part, destination, new, aside, "directory"))
+        steps.append(Discard(LEAD, source, away, old, "directory"))
+        return Plan(steps)
+
+
+class Shared(Qcow2):
+    """The same driver under stock's other name."""
+
+    name = "shared"
+
+
+def image_key(image: str) -> str:
+    """The name under which an image is locked in its datastore."""
+    return "image-" + base(image)
+
+
+def moved(options: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Source and destination directories of a VM and the datastores they lie in, checked by name."""
+    old = clean_path(options["source_datastore"], "datastore")
+    new = clean_path(options["datastore"], "datastore")
+    source = inside(clean_path(options["source"], "source"), old, "source")
+    destination = inside(clean_path(options["destination"], "destination"), new, "destination")
+    for path, root in ((source, old), (destination, new)):
+        if parent(path) != root and not is_disk(path):
+            raise Refused(f"{path} is not a VM's directory of {root}")
+    return source, destination, old, new
+
+
+def layers(shop: str, disk: Disk) -> list[Step]:
+    """Steps that finish a layer directory in a workshop: the self link and the disk's link (contract-tm 6.1)."""
+    snap = os.path.join(shop, disk.name + ".snap")
+    return [
+        MakeLink(LEAD, os.path.join(snap, disk.name + ".snap"), ".", disk.datastore),
+        MakeLink(LEAD, os.path.join(shop, disk.name), f"{disk.name}.snap/0", disk.datastore),
+    ]

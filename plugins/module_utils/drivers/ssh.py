@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TM driver ``ssh``: every host has a system datastore of its own, images lie on the front-end.
+
+Disks are copied to the node when a VM starts and persistent ones back when it ends (contract-tm 7.4). The front-end leads
+wherever it is one of the two hosts, else the host that has the disks.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import Missing
+from ..steps.base import LEAD, PEER
+from ..steps.executor import Claim
+from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, WriteFile
+from ..steps.images import Rebase, Resize
+from ..steps.transfer import Send
+from .base import Answer, Plan, Request, base, clean_path, parent
+from .qcow2 import image_key, moved
+from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..steps.base import Step
+    from .base import Reply
+
+MARKER = "ssh\n"
+
+
+class Ssh(VmFiles):
+    """Copies over SSH."""
+
+    name = "ssh"
+    leads = {**VmFiles.leads, "clone": "frontend", "ln": "frontend", "mv": "pair", "mvds": "frontend"}
+    peer_actions = ("clone", "ln", "mv", "mvds", "context")
+
+    # ------------------------------------------------------------ clone, ln
+
+    def claims_clone(self, options: dict[str, Any]) -> list[Claim]:
+        disk = Disk(options["destination"], options["datastore"])
+        image = clean_path(options["source"], "image")
+        # the journal lies on the front-end, where the lead is; what is built lies on the node
+        claims = [Claim(LEAD, disk.datastore, disk.key)]
+        if options["peer"]:
+            claims.append(Claim(PEER, disk.datastore, disk.key))
+        return [*claims, Claim(LEAD, parent(image), image_key(image), shared=True)]
+
+    claims_ln = claims_clone
+
+    def clone(self, request: Request) -> Reply:
+        """Copy an image, with its snapshots, to the node."""
+        disk = Disk(request["destination"], request["datastore"])
+        image = clean_path(request["source"], "image")
+        if settled(request, disk, PEER):
+            return Answer(path=disk.path)
+        info = request.look(image)
+        if info is None:
+            raise Missing(f"The image {image} is not there", request.site.lead.name)
+        shop = request.shop(Claim(PEER, disk.datastore, disk.key))
+        snaps = request.look(image + ".snap") is not None
+        steps: list[Step] = marker(request, disk.datastore, PEER)
+        entries = snap_files(request, image, disk.name, LEAD)
+        chain = info["kind"] == "link" and snaps
+        if not chain:
+            entries.insert(0, [request.site.lead.real(image), disk.name])
+        if snaps:
+            steps.append(MakeDirectory(PEER, os.path.join(shop, disk.name + ".snap"), disk.datastore))
+        steps.append(Send(PEER, entries, shop, disk.datastore))
+        if chain:
+            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore)
+        if request["original_size"] and request["size"] > request["original_size"]:
+            part = os.path.join(shop, disk.name)
+            steps.append(Resize(PEER, part, request["format"], request["size"], allocate=not request["sparse"]))
+        return Plan(steps + publish(request, disk, PEER, snap=snaps))
+
+    ln = clone
+
+    # ------------------------------------------------------------ mv
+
+    def idle(self, action: str, options: dict[str, Any]) -> bool:
+        """A disk travels with its directory; a host that is lost has nothing to move (contract-tm 7.4)."""
+        return action == "mv" and (is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"]))
+
+    def claims_mv(self, options: dict[str, Any]) -> list[Claim]:
+        source, destination, old, new = moved(options)
+        pulls = options["peer_role"] == "source" or not options["peer"]
+        here, there = (LEAD, PEER) if pulls else (PEER, LEAD)
+        claims = [Claim(here, new, vm_key(destination)), Claim(there if options["peer"] else LEAD, old, vm_key(source))]
+        if not options["peer"] and old == new and source == destination:
+            claims.pop()
+        return claims
+
+    def mv(self, request: Request) -> Reply:
+        """Move a VM's directory to another host, or to another datastore of the same kind.
+
+        The copy is proven and in place before the source goes. Storage that is in fact the same is told by a probe file
+        and never wiped (contract-tm Q12).
+        """
+        source, destination, old, new = moved(request.options)
+        claims = self.claims_mv(request.options)
+        to, origin = claims[0].where, claims[-1].where
+        if request.look(source, origin) is None:
+            if request.look(destination, to):
+                return Answer(path=destination)
+            raise Missing(f"The directory {source} is not there", request.site.host(origin).name)
+        if source == destination and request.site.same_storage(new, old):
+            return Answer(path=destination)
+        shop = request.shop(claims[0])
+        part = os.path.join(shop, base(destination))
+        aside = part + ".old" if request.look(destination, to) else ""
+        steps: list[Step] = marker(request, new, to)
+        steps.append(Send(to, [[source, base(destination)]], shop, new))
+        steps.append(PublishForGood(to, part, destination, new, aside, "directory"))
+        away = os.path.join(request.shop(claims[-1]), base(source) + ".moved")
+        steps.append(Discard(origin, source, away, old, "directory"))
+        return Plan(steps)
+
+    # ------------------------------------------------------------ mvds
+
+    def claims_mvds(self, options: dict[str, Any]) -> list[Claim]:
+        disk = Disk(options["source"], options["datastore"])
+        image = clean_path(options["destination"], "image")
+        return [
+            Claim(LEAD, parent(image), image_key(image)),
+            Claim(PEER if options["peer"] else LEAD, disk.datastore, disk.key, shared=True),
+        ]
+
+    def mvds(self, request: Request) -> Reply:
+        """Bring a persistent disk, with its snapshots, back to its image.
+
+        The image keeps its old content until the new one is whole on disk and proven (contract-tm Q15). The disk stays on
+        the node until the VM's directory goes, so that a repeated call finds it.
+        """
+        disk = Disk(request["source"], request["datastore"])
+        image = clean_path(request["destination"], "image")
+        root = parent(image)
+        info = request.look(disk.path, PEER)
+        if request.ran:
+            return Answer(path=image)
+        if info is None:
+            raise Missing(f"The disk {disk.path} is not there", request.site.host(PEER).name)
+        shop = request.shop(self.claims_mvds(request.options)[0])
+        part = os.path.join(shop, base(image))
+        snaps = request.look(disk.snap, PEER) is not None
+        entries = snap_files(request, disk.path, base(image), PEER)
+        chain = info["kind"] == "link" and snaps
+        if not chain:
+            entries.insert(0, [request.site.host(PEER).real(disk.path), base(image)])
+        steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
+        steps.append(Send(LEAD, entries, shop, root))
+        if chain:
+            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER)
+        if snaps:
+            old = part + ".snap.old" if request.look(image + ".snap") else ""
+            steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
+        old = part + ".old" if request.look(image) else ""
+        steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
+        if request.look(image + ".md5sum"):
+            steps.append(Discard(LEAD, image + ".md5sum", part + ".md5sum", root, "cached digest"))
+        return Plan(steps)
+
+
+def marker(request: Request, datastore: str, where: str) -> list[Step]:
+    """Steps that say that a host monitors this datastore itself (contract-tm 5.4, Q3)."""
+    path = os.path.join(datastore, ".monitor")
+    old = request.site.host(where).read(path)
+    return [] if old is not None and old.strip() == MARKER.strip() else [WriteFile(where, path, MARKER, datastore, old)]
+
+
+def snap_files(request: Request, old: str, name: str, where: str) -> list[list[str]]:
+    """(path, new name) of every file in the layer or snapshot directory of a disk or image.
+
+    Links are left out, as they are made anew; a numbered one, stock's ``0``, stands for the file it points to.
+    """
+    host = request.site.host(where)
+    found = []
+    for entry in host.entries(old + ".snap"):
+        path = os.path.join(old + ".snap", entry)
+        info = host.stat(path)
+        if info and info["kind"] == "link" and entry.isdigit():
+            path = host.real(path)
+            info = host.stat(path)
+        if info and info["kind"] == "file":
+            found.append([path, f"{name}.snap/{entry}"])
+    return found
+
+
+def relayer(request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD) -> list[Step]:
+    """Steps that make a copied chain of layers work under its new name (contract-tm 6.1, 6.2, 7.3, Q7).
+
+    Every layer names its backing file relative to the new directory, the self link and the link to the active layer are
+    made anew.
+
+    :param old: the disk or image the chain was copied from.
+    :param part: the new one in the workshop; its layers are in ``<part>.snap``.
+    :param seen_from: the host that has *old*.
+    """
+    host = request.site.host(seen_from)
+    name = base(part)
+    snap = part + ".snap"
+    steps: list[Step] = []
+    numbers = sorted(int(entry) for entry in host.entries(old + ".snap") if entry.isdigit())
+    for number in numbers:
+        backing = base(backing_of(request, os.path.join(old + ".snap", str(number)), seen_from))
+        if backing:
+            # what is not numbered is the image itself, which layer 0 stands for
+            layer = backing if backing.isdigit() else "0"
+            steps.append(Rebase(where, os.path.join(snap, str(number)), f"{name}.snap/{layer}"))
+    steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
+    linked = (host.stat(old) or {}).get("kind") == "link"
+    active = base(host.readlink(old)) if linked else str(max(numbers, default=0))
+    steps.append(MakeLink(where, part, f"{name}.snap/{active}", root))
+    return steps
+
+
+def backing_of(request: Request, path: str, where: str) -> str:
+    """The backing file that a qcow2 layer names, as it is written; empty when it stands alone."""
+    import json
+
+    text = request.site.command(
+        where,
+        ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", path],
+        f"read the layer {path}",
+        untrusted=True,
+    )
+    return str(json.loads(text).get("backing-filename", ""))

@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every step can do, and where steps act."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import StorageError, ToolFailed, from_os, one_line
+from ..tools.host import HIDDEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, ClassVar
+
+    from ..tools.host import Host
+
+LEAD = "lead"
+PEER = "peer"
+
+#: Limits for tools that read what a stranger wrote: 2 GiB of memory, 120 seconds of CPU, no core files.
+UNTRUSTED = ("--as=2147483648", "--cpu=120", "--core=0")
+
+
+class Timeouts:
+    """How long an action waits, in seconds."""
+
+    def __init__(self, command: float = 3600, stall: float = 60, lock: float = 120) -> None:
+        self.command = command
+        self.stall = stall
+        self.lock = lock
+
+
+class Site:
+    """The hosts of one action: the lead, where the core runs, and at most one peer."""
+
+    def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts) -> None:
+        self.lead = lead
+        self.peer = peer
+        self.run = run
+        self.timeouts = timeouts
+        self.check = False
+        self._same: dict[tuple[str, str], bool] = {}
+
+    def same_storage(self, here: str, there: str) -> bool:
+        """Whether the lead's datastore directory *here* is what the peer sees at *there*.
+
+        A random file written at one end is read at the other: names of hosts and devices prove nothing between hosts
+        (design rule 5). In check mode, where nothing may be written, the answer is no.
+        """
+        if self.peer is None:
+            return self.lead.real(here) == self.lead.real(there)
+        if (here, there) not in self._same and not self.check:
+            token = os.urandom(16).hex()
+            name = f"{HIDDEN}/probe-{token}"
+            try:
+                self.lead.write(f"{here}/{name}", token, here)
+                self._same[(here, there)] = self.peer.read(f"{there}/{name}") == token
+            except OSError as error:
+                raise from_os(error, f"probe the datastore {here}", self.lead.name) from error
+            finally:
+                self.lead.remove(f"{here}/{name}", here)
+        return self._same.get((here, there), False)
+
+    def host(self, where: str) -> Host:
+        """The host of that role; an action on one host has the lead in both."""
+        return self.peer if where == PEER and self.peer is not None else self.lead
+
+    def command(self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False) -> str:
+        """Run a tool on a host and return its stdout.
+
+        :param doing: what is being done, for the sentence: ``create the image /x``.
+        :raises ToolFailed: with the tool's last words.
+        """
+        host = self.host(where)
+        result = host.run(list(argv), self.timeouts.command, list(UNTRUSTED) if untrusted else [])
+        if result["rc"] != 0:
+            said = str(result["err"]).strip() or f"{argv[0]} ended with code {result['rc']}"
+            detail = f"{' '.join(argv)}: code {result['rc']}: {said}"
+            if "No space left on device" in said or "Disk quota exceeded" in said:
+                import errno
+
+                raise from_os(OSError(errno.ENOSPC, "No space left on device"), doing, host.name)
+            raise ToolFailed(f"Cannot {doing}: {one_line(said.splitlines()[-1], 300)}", host.name, detail=detail)
+        return str(result["out"])
+
+
+class Step:
+    """One effect on one host.
+
+    A step is plain data (its attributes are JSON), so that the journal can hold it and another process can undo it.
+    Subclasses set :attr:`kind` and say in :meth:`words` what they do.
+    """
+
+    #: Name in the journal; unique and stable.
+    kind: ClassVar[str] = ""
+    #: A point of no return: after it a failure does not undo, a rerun goes forward.
+    final: bool = False
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def words(self) -> str:
+        """What the step does, as a sentence without a subject: ``create the directory /x``."""
+        raise TypeError(f"{type(self).__name__} has no words")
+
+    def done(self, site: Site) -> bool:
+        """Whether the effect is there already."""
+        return False
+
+    def evidence(self, site: Site) -> dict[str, Any]:
+        """Attributes that :meth:`undo` needs to know its own work again; taken, and journalled, just before it."""
+        return {}
+
+    def do(self, site: Site) -> None:
+        """Bring the effect about."""
+        raise TypeError(f"{type(self).__name__} does nothing")
+
+    def undo(self, site: Site) -> None:
+        """Take the effect back; called also when it never happened. What lies in a workshop needs no undoing."""
+
+    def changes(self) -> tuple[str, str] | None:
+        """Path and its state afterwards, for the diff; None for steps that only prepare."""
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """The step for the journal."""
+        return {"kind": self.kind, "final": self.final, **vars(self)}
+
+    def attempt(self, site: Site) -> None:
+        """Do it, with errors of the system turned into sentences."""
+        try:
+            self.do(site)
+        except OSError as error:
+            raise from_os(error, self.words(), site.host(self.where).name) from error
+
+
+def shown(path: str) -> str:
+    """A path as people should read it: what is being built in a workshop goes by its name alone."""
+    _before, found, after = path.partition(f"/{HIDDEN}/")
+    return after.split("/", 2)[-1] if found else path
+
+
+def restore(record: dict[str, Any]) -> Step:
+    """The step that :meth:`Step.record` described."""
+    fields = dict(record)
+    kind = fields.pop("kind", "")
+    final = bool(fields.pop("final", False))
+    for candidate in _kinds():
+        if candidate.kind == kind:
+            step = candidate.__new__(candidate)
+            vars(step).update(fields)
+            if final != step.final:
+                step.final = final
+            return step
+    raise StorageError(f"The journal names an unknown step '{one_line(str(kind), 40)}'")
+
+
+def _kinds() -> list[type[Step]]:
+    from . import files, images, transfer
+
+    found = []
+    for module in (files, images, transfer):
+        found += [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Step)]
+    return found

@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs steps under locks, with a journal, and undoes them when one fails."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import Busy, Cancelled, NoAccess, NoSpace, StorageError, from_os
+from ..tools.host import HIDDEN
+from .base import LEAD, PEER, Site, Step
+from .files import Discard
+from .journal import Found, Journal, path_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Claim:
+    """An object that an action holds while it runs: a VM's files, an image, on one host.
+
+    :param datastore: directory of the datastore that the object belongs to.
+    :param key: name of the object in it: ``vm-5``, ``image-<hash>``.
+    :param shared: others may read at the same time; a shared claim has no workshop.
+    """
+
+    def __init__(self, where: str, datastore: str, key: str, shared: bool = False) -> None:
+        self.where = where
+        self.datastore = datastore
+        self.key = key
+        self.shared = shared
+
+    def shop(self, run: str) -> str:
+        """The workshop of this run for the object."""
+        return os.path.join(self.datastore, HIDDEN, self.key, run)
+
+
+class Executor:
+    """One run of one action.
+
+    :param claims: what is locked; the first exclusive one on the lead holds the journal, so it is the one where
+        something worth keeping may be set aside.
+    :param keeps: whether finished work counts only when the answer has been delivered: oned forgets an image whose
+        answer it never got, so it is taken back (design rule 7).
+    :param stopped: asked before each step; true when the caller went away.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        claims: list[Claim],
+        head: dict[str, Any],
+        keeps: bool,
+        stopped: Callable[[], bool],
+        fault: str = "",
+    ) -> None:
+        self.site = site
+        self.claims = claims
+        self.journal: Journal | None = None
+        self.words: list[str] = []
+        self.changed: list[Step] = []
+        self._head = head
+        self._keeps = keeps
+        self._stopped = stopped
+        self._undoable: list[Step] = []
+        self._forward = False
+        self._count = 0
+        self._fault = fault
+        self._shops = False
+        self._covered: list[Claim] = []
+
+    # ---------------------------------------------------------------- locks
+
+    def enter(self) -> None:
+        """Take the locks, then settle what dead runs left of these objects and of others in the same datastores."""
+        # the one global order of locks: by datastore, then object; the same on every host
+        for claim in sorted(self.claims, key=lambda claim: (claim.datastore, claim.key, claim.where)):
+            host = self.site.host(claim.where)
+            try:
+                wait = 0 if self._twin(claim) else self.site.timeouts.lock
+                try:
+                    host.lock(claim.datastore, claim.key, claim.shared, wait)
+                except BlockingIOError:
+                    if wait or self._is_ours(claim):
+                        raise
+                    host.lock(claim.datastore, claim.key, claim.shared, self.site.timeouts.lock)
+            except BlockingIOError:
+                if self._is_ours(claim):
+                    # the peer sees the very storage that the lead holds the object on: one lock, one workshop
+                    self._covered.append(claim)
+                    continue
+                raise Busy(
+                    f"Another action has held {claim.key} in {claim.datastore} for more than "
+                    f"{self.site.timeouts.lock:g} seconds",
+                    host.name,
+                    todo="wait for it, then run it again",
+                ) from None
+            except OSError as error:
+                trouble = from_os(error, f"lock {claim.key} in {claim.datastore}", host.name)
+                # a reader on a host where the image datastore is mounted read-only cannot lock, and need not
+                if not (claim.shared and isinstance(trouble, NoAccess)):
+                    raise trouble from error
+        for claim in self.claims:
+            if not claim.shared and claim.where == LEAD:
+                settle(self.site, claim.datastore, claim.key)
+        for datastore in sorted({claim.datastore for claim in self.claims if claim.where == LEAD}):
+            sweep(self.site, datastore)
+        for datastore in sorted({claim.datastore for claim in self.claims if claim.where == PEER}):
+            self.site.host(PEER).sweep(datastore)
+
+    def _twin(self, claim: Claim) -> bool:
+        """Whether the lead claims an object of the same name in a datastore of the same path."""
+        return claim.where == PEER and any(
+            other.where == LEAD and (other.datastore, other.key) == (claim.datastore, claim.key)
+            for other in self.claims
+        )
+
+    def _is_ours(self, claim: Claim) -> bool:
+        return self._twin(claim) and self.site.same_storage(claim.datastore, claim.datastore)
+
+    def _workshops(self) -> list[Claim]:
+        return [claim for claim in self.claims if not claim.shared and claim not in self._covered]
+
+    def _home(self) -> Claim:
+        for claim in self.claims:
+            if claim.where == LEAD and not claim.shared:
+                return claim
+        raise StorageError("This action changes something and claims nothing")
+
+    def _prepare(self) -> None:
+        if self._shops:
+            return
+        self._shops = True
+        for claim in self._workshops():
+            host = self.site.host(claim.where)
+            try:
+                host.workshop(claim.datastore, claim.key)
+                host.make_directory(claim.shop(self.site.run))
+            except OSError as error:
+                raise from_os(error, f"prepare {claim.datastore}/{HIDDEN}", host.name) from error
+
+    # ---------------------------------------------------------------- steps
+
+    def run(self, steps: list[Step]) -> None:
+        """Run a batch; after an error the caller calls :meth:`fail`."""
+        try:
+            self._open(steps)
+        except NoSpace:
+            # a full datastore must still be able to give space back
+            if not all(isinstance(step, Discard) for step in steps):
+                raise
+            self._discard(steps)
+            return
+        try:
+            for step in steps:
+                self._one(step)
+        except OSError as error:
+            raise from_os(error, f"finish {self.words[-1] if self.words else 'the first step'}") from error
+
+    def _open(self, steps: list[Step]) -> None:
+        # the journal comes before the workshop: nothing is ever made that no journal speaks of
+        home = self._home()
+        if self.journal is None:
+            self.journal = Journal(home.datastore, home.key, self._head)
+        try:
+            self.journal.plan(steps)
+        except OSError as error:
+            raise from_os(error, f"write the journal {self.journal.path}", self.site.lead.name) from error
+        self._prepare()
+
+    def _discard(self, steps: list[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Discard) and not step.done(self.site):
+                step.remove(self.site)
+                self.words.append(step.words())
+                self.changed.append(step)
+
+    def _one(self, step: Step) -> None:
+        number = self._count
+        self._count += 1
+        fault_point(self._fault, f"{number}")
+        if self._stopped():
+            raise Cancelled("The caller went away before the action had ended")
+        if step.done(self.site):
+            return
+        assert self.journal is not None
+        evidence = step.evidence(self.site)
+        vars(step).update(evidence)
+        self._undoable.append(step)
+        self.journal.mark("begin", number, evidence, durable=step.final)
+        step.attempt(self.site)
+        if step.final:
+            self._undoable.clear()
+            self._forward = True
+        self.words.append(step.words())
+        self.changed.append(step)
+        self.journal.mark("done", number)
+        fault_point(self._fault, f"{number}+")
+
+    def fail(self, error: StorageError) -> None:
+        """Undo everything since the last point of no return, clear up, and write into the error what became of it."""
+        try:
+            for step in reversed(self._undoable):
+                step.undo(self.site)
+            error.undone = "what was done stays, run it again to finish" if self._forward else "nothing was changed"
+            self.leave()
+        except (OSError, StorageError) as trouble:
+            # the journal stays: the next action on this object tries again
+            error.undone = f"taking it back failed too: {trouble}"
+            if self.journal:
+                self.journal.leave()
+                self.journal = None
+
+    # ---------------------------------------------------------------- end
+
+    def leave(self, durable: bool = False) -> None:
+        """End the run: what was set aside is deleted, the journal goes, the locks are given back."""
+        if self._shops:
+            for claim in self._workshops():
+                host = self.site.host(claim.where)
+                try:
+                    host.remove(os.path.join(claim.datastore, HIDDEN, claim.key), claim.datastore)
+                except OSError as error:
+                    raise from_os(error, f"empty the workshop of {claim.key}", host.name) from error
+            self._shops = False
+        if self.journal:
+            self.journal.close(durable=durable and self._keeps)
+            self.journal = None
+        for claim in reversed(self.claims):
+            self.site.host(claim.where).unlock(claim.datastore, claim.key)
+
+
+def settle(site: Site, datastore: str, key: str) -> None:
+    """Bring an object whose lock is ours to rest: undo, or accept, what a dead run's journal speaks of."""
+    path = path_of(datastore, key)
+    if not os.path.exists(path):
+        return
+    found = Found(path)
+    if not found.ended:
+        begun = [step for number, step in enumerate(found.steps) if number in found.begun]
+        here = [step for step in begun if step.where == LEAD or not found.head.get("peer")]
+        # a machine that lost power may have lost the removal of a journal whose work was whole
+        whole = len(begun) == len(found.steps) and all(step.done(site) for step in here if step.changes())
+        if not any(step.final for step in begun) and (found.head.get("keeps") or not whole):
+            for step in reversed(here):
+                step.undo(site)
+    site.lead.remove(os.path.join(datastore, HIDDEN, key), datastore)
+    os.unlink(path)
+
+
+def sweep(site: Site, datastore: str) -> None:
+    """Settle every object of a datastore whose run died, without waiting for those that run."""
+    folder = os.path.join(datastore, HIDDEN)
+    for name in site.lead.entries(folder):
+        if not name.endswith(".journal"):
+            continue
+        key = name[: -len(".journal")]
+        try:
+            site.lead.lock(datastore, key, False, 0)
+        except BlockingIOError:
+            continue
+        try:
+            settle(site, datastore, key)
+        except (OSError, StorageError):
+            # it stays for the action that concerns it, which will say what is wrong
+            pass
+        finally:
+            site.lead.unlock(datastore, key)
+    site.lead.sweep(datastore)
+
+
+def fault_point(fault: str, here: str) -> None:
+    """Die here when a fault test says so: ``N`` before step N, ``N+`` after it."""
+    if fault and fault == here:
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps on directories, links and names."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import from_os
+from ..tools.host import HIDDEN
+from .base import Site, Step, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
+
+class MakeDirectory(Step):
+    """Make a directory of a VM or a datastore."""
+
+    kind: ClassVar[str] = "make-directory"
+
+    def __init__(self, where: str, path: str, inside: str) -> None:
+        super().__init__(where)
+        self.path = path
+        self.inside = inside
+        self.made = False
+
+    def evidence(self, site: Site) -> dict[str, Any]:
+        return {"made": True}
+
+    def words(self) -> str:
+        return f"create the directory {shown(self.path)}"
+
+    def done(self, site: Site) -> bool:
+        return site.host(self.where).stat(self.path, follow=True) is not None
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).make_directory(self.path)
+
+    def undo(self, site: Site) -> None:
+        if self.made:
+            site.host(self.where).remove_if_empty(self.path, self.inside)
+
+    def changes(self) -> tuple[str, str] | None:
+        return None if f"/{HIDDEN}/" in self.path else (self.path, "directory")
+
+
+class Publish(Step):
+    """Give a finished file, link or directory its final name; what had that name is set aside first.
+
+    :param aside: where an old one goes (in the workshop, which is emptied at the very end); empty when there is none.
+    """
+
+    kind: ClassVar[str] = "publish"
+
+    def __init__(self, where: str, part: str, path: str, inside: str, aside: str = "", what: str = "file") -> None:
+        super().__init__(where)
+        self.part = part
+        self.path = path
+        self.inside = inside
+        self.aside = aside
+        self.what = what
+        self.inode = 0
+
+    def evidence(self, site: Site) -> dict[str, Any]:
+        info = site.host(self.where).stat(self.part)
+        return {"inode": info["inode"] if info else 0}
+
+    def words(self) -> str:
+        return f"put the {self.what} {self.path} in place" + (", instead of the old one" if self.aside else "")
+
+    def done(self, site: Site) -> bool:
+        there = site.host(self.where).stat(self.path)
+        return bool(there and there["inode"] == self.inode)
+
+    def do(self, site: Site) -> None:
+        host = site.host(self.where)
+        if self.aside and host.stat(self.path) is not None:
+            host.rename(self.path, self.aside, self.inside)
+        host.publish(self.part, self.path, self.inside)
+
+    def undo(self, site: Site) -> None:
+        host = site.host(self.where)
+        there = host.stat(self.path)
+        # only what we put there ourselves is taken away: another driver may have come in between
+        if there and there["inode"] == self.inode:
+            host.remove(self.path, self.inside)
+            there = None
+        if there is None and self.aside and host.stat(self.aside) is not None:
+            host.rename(self.aside, self.path, self.inside)
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.path, self.what
+
+
+class PublishForGood(Publish):
+    """A publish after which there is no way back: the copy is proven, what it replaces may go."""
+
+    kind: ClassVar[str] = "publish-for-good"
+    final = True
+
+    def undo(self, site: Site) -> None:
+        return
+
+
+class MakeLink(Step):
+    """Put a symbolic link in place; one that is there is replaced in one step.
+
+    :param old: target of the link that stood there, to put it back; empty when there was none.
+    """
+
+    kind: ClassVar[str] = "link"
+
+    def __init__(self, where: str, path: str, target: str, inside: str, old: str = "") -> None:
+        super().__init__(where)
+        self.path = path
+        self.target = target
+        self.inside = inside
+        self.old = old
+
+    def words(self) -> str:
+        return f"link {shown(self.path)} to {self.target}"
+
+    def done(self, site: Site) -> bool:
+        host = site.host(self.where)
+        info = host.stat(self.path)
+        return bool(info and info["kind"] == "link" and host.readlink(self.path) == self.target)
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).link(self.target, self.path, self.inside)
+
+    def undo(self, site: Site) -> None:
+        if not self.done(site):
+            return
+        if self.old:
+            site.host(self.where).link(self.old, self.path, self.inside)
+        else:
+            site.host(self.where).remove(self.path, self.inside)
+
+    def changes(self) -> tuple[str, str] | None:
+        return None if f"/{HIDDEN}/" in self.path else (self.path, f"link to {self.target}")
+
+
+class WriteFile(Step):
+    """Write a small text file.
+
+    :param old: its text before, to put it back; None when it was not there.
+    """
+
+    kind: ClassVar[str] = "write"
+
+    def __init__(self, where: str, path: str, text: str, inside: str, old: str | None = None) -> None:
+        super().__init__(where)
+        self.path = path
+        self.text = text
+        self.inside = inside
+        self.old = old
+
+    def words(self) -> str:
+        return f"write {self.text.strip()!r} to {self.path}"
+
+    def done(self, site: Site) -> bool:
+        return site.host(self.where).read(self.path) == self.text
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).write(self.path, self.text, self.inside)
+
+    def undo(self, site: Site) -> None:
+        # markers say what the datastore is, not what this action made: once right they stay
+        return
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.path, self.text.strip()
+
+
+class Discard(Step):
+    """Take something out of its place for good: it is renamed into the workshop, which is emptied at the very end."""
+
+    kind: ClassVar[str] = "discard"
+    final = True
+
+    def __init__(self, where: str, path: str, aside: str, inside: str, what: str = "file") -> None:
+        super().__init__(where)
+        self.path = path
+        self.aside = aside
+        self.inside = inside
+        self.what = what
+
+    def words(self) -> str:
+        return f"remove the {self.what} {self.path}"
+
+    def done(self, site: Site) -> bool:
+        return site.host(self.where).stat(self.path) is None
+
+    def do(self, site: Site) -> None:
+        import errno
+
+        host = site.host(self.where)
+        try:
+            host.rename(self.path, self.aside, self.inside)
+        except OSError as error:
+            # a directory that is a file system of its own cannot be renamed away
+            if error.errno not in (errno.EXDEV, errno.EBUSY):
+                raise
+            host.remove(self.path, self.inside)
+
+    def remove(self, site: Site) -> None:
+        """Delete in place, for when there is no room even for a workshop."""
+        try:
+            site.host(self.where).remove(self.path, self.inside)
+        except OSError as error:
+            raise from_os(error, self.words(), site.host(self.where).name) from error
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.path, "absent"
+
+
+class SetAside(Discard):
+    """Take something that is being replaced out of its place; it comes back when the action fails."""
+
+    kind: ClassVar[str] = "set-aside"
+    final = False
+
+    def undo(self, site: Site) -> None:
+        host = site.host(self.where)
+        if host.stat(self.path) is None and host.stat(self.aside) is not None:
+            host.rename(self.aside, self.path, self.inside)
+
+
+class Move(Step):
+    """Rename a directory between two datastores on one file system: all of it moves at once."""
+
+    kind: ClassVar[str] = "move"
+    final = True
+
+    def __init__(self, where: str, path: str, target: str, root: str) -> None:
+        super().__init__(where)
+        self.path = path
+        self.target = target
+        self.root = root
+
+    def words(self) -> str:
+        return f"move {self.path} to {self.target}"
+
+    def done(self, site: Site) -> bool:
+        host = site.host(self.where)
+        return host.stat(self.path) is None and host.stat(self.target) is not None
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).rename(self.path, self.target, self.root)
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.target, f"was {self.path}"
+
+
+def workshop_name(folder: str, path: str, suffix: str = "") -> str:
+    """A name in a workshop for what belongs at *path*."""
+    return os.path.join(folder, os.path.basename(path) + suffix)

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of one action on one object: what it means to do, written before it is done.
+
+``<datastore>/.one_storage/<key>.journal`` holds a line of JSON for the head, one for every batch of steps, one for
+every mark. Each batch is on disk before its first step. A journal is a hint: who finds one asks every step what the
+disk says (design rule 7).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .._errors import StorageError
+from ..tools.host import HIDDEN
+from .base import Step, restore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = 1
+
+
+class Journal:
+    """An open journal that this process writes."""
+
+    def __init__(self, datastore: str, key: str, head: dict[str, Any]) -> None:
+        self.path = path_of(datastore, key)
+        self._head = {"format": FORMAT, **head}
+        self._handle = -1
+
+    def plan(self, steps: list[Step]) -> None:
+        """Write a batch of steps; it is on disk when this returns."""
+        fresh = self._handle < 0
+        if fresh:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            self._line(self._head)
+        self._line({"steps": [step.record() for step in steps]})
+        os.fsync(self._handle)
+        if fresh:
+            folder = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(folder)
+            os.close(folder)
+
+    def mark(self, what: str, number: int, evidence: dict[str, Any] | None = None, durable: bool = False) -> None:
+        """Note that a step begins or is done, with what is needed to know its work again."""
+        self._line({what: number, "evidence": evidence} if evidence else {what: number})
+        if durable:
+            os.fsync(self._handle)
+
+    def close(self, durable: bool = False) -> None:
+        """The action ended well: the journal goes.
+
+        :param durable: for actions whose finished work is undone when their journal is found open.
+        """
+        if self._handle < 0:
+            return
+        if durable:
+            self.mark("ended", 1, durable=True)
+        os.close(self._handle)
+        self._handle = -1
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+
+    def leave(self) -> None:
+        """Stop writing but keep the file: something could not be undone and is tried again later."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _line(self, record: dict[str, Any]) -> None:
+        os.write(self._handle, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+
+
+class Found:
+    """A journal that another run left."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.head: dict[str, Any] = {}
+        self.steps: list[Step] = []
+        self.begun: set[int] = set()
+        self.ended = False
+        with open(path, "rb") as file:
+            for line in file:
+                try:
+                    self._read(json.loads(line))
+                except (ValueError, KeyError, TypeError, IndexError):
+                    # the last line of a journal may be torn by the crash; what stands before it is whole
+                    break
+
+    def _read(self, record: dict[str, Any]) -> None:
+        if "format" in record:
+            if record["format"] != FORMAT:
+                raise StorageError(
+                    f"The journal {self.path} has format {record['format']}, this build reads {FORMAT}",
+                    todo="finish it with the build that wrote it",
+                )
+            self.head = record
+        elif "steps" in record:
+            self.steps += [restore(item) for item in record["steps"]]
+        elif "begin" in record:
+            self.begun.add(int(record["begin"]))
+            vars(self.steps[int(record["begin"])]).update(record.get("evidence") or {})
+        elif "ended" in record:
+            self.ended = True
+
+
+def path_of(datastore: str, key: str) -> str:
+    """Where the journal of an object lies."""
+    return os.path.join(datastore, HIDDEN, key + ".journal")

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps that move data: within a host, between the two hosts of an action, from a URL."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import Corrupt, Refused
+from .base import LEAD, Site, Step, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from ..tools.peer import Peer
+
+
+class CopyFile(Step):
+    """Copy a file on one host into a workshop; holes stay, blocks are shared where the file system can."""
+
+    kind: ClassVar[str] = "copy-file"
+
+    def __init__(self, where: str, source: str, part: str, inside: str) -> None:
+        super().__init__(where)
+        self.source = source
+        self.part = part
+        self.inside = inside
+
+    def words(self) -> str:
+        return f"copy {self.source}"
+
+    def do(self, site: Site) -> None:
+        host = site.host(self.where)
+        host.make_directory(os.path.dirname(self.part))
+        host.copy(self.source, self.part, self.inside)
+
+
+class CopyTree(Step):
+    """Copy a file, link or directory on one host into a workshop."""
+
+    kind: ClassVar[str] = "copy-tree"
+
+    def __init__(self, where: str, source: str, part: str, inside: str) -> None:
+        super().__init__(where)
+        self.source = source
+        self.part = part
+        self.inside = inside
+
+    def words(self) -> str:
+        return f"copy {self.source} with all in it"
+
+    def do(self, site: Site) -> None:
+        host = site.host(self.where)
+        host.make_directory(os.path.dirname(self.part))
+        host.copy_tree(self.source, self.part, self.inside)
+
+
+class Send(Step):
+    """Stream files and directories from the other host of the action into a workshop of this one.
+
+    Both ends hash what passes; the receiver has it on disk before the step ends. Where both are one host it is a copy.
+
+    :param where: the host that receives.
+    :param entries: (path at the sender, name at the receiver).
+    :param folder: directory in the receiver's workshop.
+    """
+
+    kind: ClassVar[str] = "send"
+
+    def __init__(self, where: str, entries: list[list[str]], folder: str, inside: str) -> None:
+        super().__init__(where)
+        self.entries = entries
+        self.folder = folder
+        self.inside = inside
+
+    def words(self) -> str:
+        return "bring over " + " and ".join(shown(path) for path, _name in self.entries)
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).make_directory(self.folder)
+        if site.peer is None:
+            for path, name in self.entries:
+                site.lead.copy_tree(path, os.path.join(self.folder, name), self.inside)
+            return
+        peer: Peer = site.peer  # type: ignore[assignment]
+        if self.where == LEAD:
+            peer.pull(self.entries, self.folder)
+        else:
+            peer.push(self.entries, self.folder)
+
+
+class Fetch(Step):
+    """Bring an image from a local path or a URL into the workshop, limited and hashed while it passes.
+
+    :param limit: most bytes that may arrive; 0 for no limit.
+    :param digests: expected hexadecimal digests by name (md5, sha1); all that are given are checked.
+    :param sparse: leave blocks of zeros out of the file.
+    """
+
+    kind: ClassVar[str] = "fetch"
+
+    def __init__(
+        self, where: str, source: str, part: str, inside: str, limit: int, digests: dict[str, str], sparse: bool
+    ) -> None:
+        super().__init__(where)
+        self.source = source
+        self.part = part
+        self.inside = inside
+        self.limit = limit
+        self.digests = digests
+        self.sparse = sparse
+
+    def words(self) -> str:
+        return f"copy {self.source}"
+
+    def do(self, site: Site) -> None:
+        import errno
+
+        host = site.host(self.where)
+        host.make_directory(os.path.dirname(self.part))
+        names = sorted(self.digests)
+        try:
+            if "://" in self.source:
+                from ..tools import http
+
+                taken = http.fetch(self.source, self.part, self.limit, names, self.sparse, site.timeouts.stall)
+            else:
+                taken = host.copy(self.source, self.part, self.inside, self.limit, names)["digests"]
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise Refused(
+                    f"{self.source} is larger than the {self.limit >> 20} MB that were counted for the image",
+                    host.name,
+                    todo="register it with its real SIZE, or set LIMIT_IMAGE_SIZE=NO in the datastore",
+                ) from None
+            raise
+        for name in names:
+            if taken[name] != self.digests[name].strip().lower():
+                raise Corrupt(
+                    f"The {name} of {self.source} is {taken[name]}, not {self.digests[name]}",
+                    host.name,
+                    todo="the source differs from what was registered: download it again or correct the digest",
+                )

@@ -1,0 +1,474 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be looked at and done on one machine: files, links, directories, locks, commands.
+
+This file imports the standard library only, and nothing of ours: the lead sends it to a peer as it is, so that the
+same code acts on both ends of an action (see :mod:`.peer`). Errors are plain ``OSError`` and ``TimeoutError``; who
+calls turns them into sentences.
+
+Everything that is being built or set aside for one object lies in its *workshop*,
+``<datastore>/.one_storage/<key>/``: on the same file system as the datastore, so that a rename publishes it, and found
+by its key alone, so that whoever gets the object's lock can clear it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Sequence
+    from typing import Any
+
+HIDDEN = ".one_storage"
+LOCKS = "locks"
+_CHUNK = 1 << 20
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+
+#: Commands that run now, so that the end of the caller can end them too.
+children: set[subprocess.Popen[bytes]] = set()
+
+
+def end_children() -> None:
+    """Kill every command that runs, with all it started."""
+    import signal
+
+    for child in list(children):
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def which(tool: str) -> str:
+    """The path of a command; ``FileNotFoundError`` names it when it is not installed."""
+    if "/" in tool:
+        candidates: list[str] = [tool]
+    else:
+        folders = os.environ.get("PATH", "").split(":") + list(_SBIN)
+        candidates = [os.path.join(folder, tool) for folder in folders if folder.startswith("/")]
+    for path in candidates:
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise FileNotFoundError(errno.ENOENT, f"the command {tool} is not installed", tool)
+
+
+def confine(root: str, path: str) -> str:
+    """Return *path* with its parent resolved; ``PermissionError`` unless that lies at or below *root* (design rule 6).
+
+    The last component itself is not followed: a link is handled as a link.
+    """
+    name = os.path.basename(path)
+    if name in ("", ".", "..") or not path.startswith("/"):
+        raise PermissionError(errno.EPERM, "this is not the path of a file in a datastore", path)
+    parent = os.path.realpath(os.path.dirname(path))
+    base = os.path.realpath(root)
+    if base == "/" or (parent != base and not parent.startswith(base + "/")):
+        raise PermissionError(errno.EPERM, f"the path is not inside {root}", path)
+    return os.path.join(parent, name)
+
+
+class Host:
+    """This machine. A peer is an object with the same methods that carries each call over SSH."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._held: dict[tuple[str, str], int] = {}
+
+    # ---------------------------------------------------------------- looking
+
+    def stat(self, path: str, follow: bool = False) -> dict[str, Any] | None:
+        """Kind (file, directory, link, other), size, allocated bytes and inode; None when nothing is there."""
+        try:
+            info = os.stat(path) if follow else os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        kind = "other"
+        for name, test in (("file", modes.S_ISREG), ("directory", modes.S_ISDIR), ("link", modes.S_ISLNK)):
+            if test(info.st_mode):
+                kind = name
+        return {"kind": kind, "size": info.st_size, "allocated": info.st_blocks * 512, "inode": info.st_ino}
+
+    def readlink(self, path: str) -> str:
+        """Where a link points, as it is written."""
+        return os.readlink(path)
+
+    def real(self, path: str) -> str:
+        """The path with every link in it resolved."""
+        return os.path.realpath(path)
+
+    def entries(self, path: str) -> list[str]:
+        """Sorted names in a directory; empty when it is not there."""
+        try:
+            return sorted(os.listdir(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def read(self, path: str, limit: int = 1 << 20) -> str | None:
+        """The beginning of a text file; None when it is not there."""
+        try:
+            with open(path, "rb") as file:
+                return file.read(limit).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+
+    def space(self, path: str) -> dict[str, int]:
+        """Total, used and free bytes of the file system that holds *path*, as df counts them."""
+        info = os.statvfs(path)
+        return {
+            "total": info.f_blocks * info.f_frsize,
+            "used": (info.f_blocks - info.f_bfree) * info.f_frsize,
+            "free": info.f_bavail * info.f_frsize,
+        }
+
+    # ---------------------------------------------------------------- doing
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory with its parents; fine when it is there."""
+        os.makedirs(path, exist_ok=True)
+
+    def link(self, target: str, path: str, root: str) -> None:
+        """Put a symbolic link at *path*; one that is there is replaced in one step."""
+        path = confine(root, path)
+        spare = f"{path}.{os.getpid()}.new"
+        _unlink(spare)
+        os.symlink(target, spare)
+        os.rename(spare, path)
+        if f"/{HIDDEN}/" not in path:
+            _sync_directory(os.path.dirname(path))
+
+    def write(self, path: str, text: str, root: str, mode: int = 0o644) -> None:
+        """Write a small file beside its name and put it in place (design rule 5)."""
+        path = confine(root, path)
+        spare = f"{path}.{os.getpid()}.new"
+        handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        try:
+            os.write(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(spare, path)
+        _sync_directory(os.path.dirname(path))
+
+    def publish(self, part: str, final: str, root: str) -> None:
+        """Make *part* durable and rename it to its final name."""
+        part, final = confine(root, part), confine(root, final)
+        if not os.path.islink(part):
+            _sync_tree(part)
+        os.rename(part, final)
+        _sync_directory(os.path.dirname(final))
+
+    def rename(self, old: str, new: str, root: str) -> None:
+        """Rename within one datastore."""
+        old, new = confine(root, old), confine(root, new)
+        os.rename(old, new)
+        _sync_directory(os.path.dirname(new))
+        if os.path.dirname(old) != os.path.dirname(new):
+            _sync_directory(os.path.dirname(old))
+
+    def remove(self, path: str, root: str) -> None:
+        """Delete a file, a link or a directory with all in it; fine when it is gone. Links are never followed."""
+        path = confine(root, path)
+        try:
+            info = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not modes.S_ISDIR(info.st_mode):
+            _unlink(path)
+            return
+        import shutil
+
+        def gone(_function: Any, _path: str, error: Any) -> None:
+            if not isinstance(error[1], FileNotFoundError):
+                raise error[1]
+
+        shutil.rmtree(path, onerror=gone)
+
+    def remove_if_empty(self, path: str, root: str) -> None:
+        """Delete a directory that holds nothing."""
+        try:
+            os.rmdir(confine(root, path))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+
+    def truncate(self, path: str, size: int, root: str) -> None:
+        """Make a new file that is one hole of *size* bytes."""
+        handle = os.open(confine(root, path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.ftruncate(handle, size)
+        finally:
+            os.close(handle)
+
+    def copy(self, source: str, part: str, root: str, limit: int = 0, digests: Sequence[str] = ()) -> dict[str, Any]:
+        """Copy a file with its holes; by reflink or inside the kernel unless a digest is wanted.
+
+        :param limit: most bytes that the copy may have; ``OSError(EFBIG)`` when the source is larger. 0: no limit.
+        :param digests: names of hashlib digests to take of the bytes while they pass.
+        :returns: ``size`` in bytes and ``digests`` by name.
+        """
+        part = confine(root, part)
+        with open(source, "rb", buffering=0) as reader:
+            before = os.fstat(reader.fileno())
+            if not modes.S_ISREG(before.st_mode):
+                raise OSError(errno.EINVAL, "this is not a regular file", source)
+            if limit and before.st_size > limit:
+                raise OSError(errno.EFBIG, "the file is larger than allowed", source)
+            writer = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+            try:
+                taken = _copy_data(reader.fileno(), writer, before.st_size, digests)
+                os.fsync(writer)
+            finally:
+                os.close(writer)
+            after = os.fstat(reader.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise OSError(errno.EAGAIN, "the file changed while it was read", source)
+        return {"size": before.st_size, "digests": taken}
+
+    def copy_tree(self, source: str, part: str, root: str) -> None:
+        """Copy a file, a link as a link, or a directory with all in it; holes stay holes."""
+        info = self.stat(source)
+        if info is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", source)
+        if info["kind"] == "link":
+            os.symlink(os.readlink(source), confine(root, part))
+        elif info["kind"] == "directory":
+            os.mkdir(confine(root, part))
+            for name in self.entries(source):
+                self.copy_tree(os.path.join(source, name), os.path.join(part, name), root)
+        else:
+            self.copy(source, part, root)
+
+    def same_file_system(self, one: str, other: str) -> bool:
+        """Whether a rename can go from one existing directory to another."""
+        return os.stat(one).st_dev == os.stat(other).st_dev
+
+    def run(self, argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dict[str, Any]:
+        """Run a command to its end: exit code, stdout and stderr (the last 64 KiB of each).
+
+        The command leads its own process group and is killed with it when *deadline* seconds are over; it is killed by
+        the kernel when this process dies.
+
+        :param limits: arguments of prlimit, for tools that read what a stranger wrote.
+        :raises TimeoutError: when the deadline is over.
+        """
+        import subprocess
+
+        command = [which(argv[0]), *argv[1:]]
+        if limits:
+            command = [which("prlimit"), *limits, "--", *command]
+        command = [which("setpriv"), "--pdeathsig", "KILL", "--", *command]
+        environment = {"PATH": ":".join(_SBIN), "LANG": "C", "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        children.add(child)
+        try:
+            out, err = child.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} did not end within {deadline:g} seconds") from None
+        finally:
+            children.discard(child)
+            if child.poll() is None:
+                import signal
+
+                os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+        return {"rc": child.returncode, "out": out[-65536:].decode("utf-8", "replace"), "err": err[-65536:].decode()}
+
+    # ---------------------------------------------------------------- locks and workshops
+
+    def lock(self, datastore: str, key: str, shared: bool, wait: float) -> None:
+        """Hold the lock of one object of a datastore until :meth:`unlock` or the end of this process.
+
+        All locks of a datastore are bytes of one file that is never removed; the kernel, and NFS, release them with the
+        process. The byte follows from the key alone.
+
+        :raises BlockingIOError: when somebody else still holds it after *wait* seconds.
+        """
+        import fcntl
+        import hashlib
+        import struct
+
+        folder = os.path.join(datastore, HIDDEN)
+        os.makedirs(folder, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(os.path.join(folder, LOCKS), flags, 0o644)
+        start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 2
+        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+        request = struct.pack("hhqqixxxx", kind, os.SEEK_SET, start, 1, 0)
+        until, pause = time.monotonic() + wait, 0.005
+        while True:
+            try:
+                fcntl.fcntl(handle, fcntl.F_OFD_SETLK, request)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    os.close(handle)
+                    raise
+            if time.monotonic() >= until:
+                os.close(handle)
+                raise BlockingIOError(errno.EAGAIN, f"another action holds {key}", datastore)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.25)
+        self._held[(datastore, key)] = handle
+
+    def unlock(self, datastore: str, key: str) -> None:
+        """Give a lock back."""
+        handle = self._held.pop((datastore, key), -1)
+        if handle >= 0:
+            os.close(handle)
+
+    def workshop(self, datastore: str, key: str, clear: bool = True) -> str:
+        """Make the workshop of an object whose lock is held; what a dead run left in it is removed first."""
+        path = os.path.join(datastore, HIDDEN, key)
+        if clear:
+            self.remove(path, datastore)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def sweep(self, datastore: str) -> list[str]:
+        """Remove workshops that nobody holds and no journal speaks of; their keys are returned."""
+        folder = os.path.join(datastore, HIDDEN)
+        names = self.entries(folder)
+        swept = []
+        for key in names:
+            path = os.path.join(folder, key)
+            if (datastore, key) in self._held or key + ".journal" in names or not os.path.isdir(path):
+                continue
+            try:
+                self.lock(datastore, key, False, 0)
+            except BlockingIOError:
+                continue
+            try:
+                if not os.path.exists(path + ".journal"):
+                    self.remove(path, datastore)
+                    swept.append(key)
+            finally:
+                self.unlock(datastore, key)
+        return swept
+
+
+#: What a lead may ask of a peer.
+OPERATIONS = frozenset(name for name in vars(Host) if not name.startswith("_"))
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(path: str) -> None:
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            if not os.path.islink(os.path.join(path, name)):
+                _sync_tree(os.path.join(path, name))
+        _sync_directory(path)
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def extents(handle: int, size: int) -> list[tuple[int, int]]:
+    """(start, end) of every stretch of a file that holds data; one stretch where the file system cannot tell."""
+    found = []
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(handle, position, os.SEEK_DATA)
+            end = os.lseek(handle, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                return [(0, size)]
+            raise
+        found.append((start, min(end, size)))
+        position = end
+    return found
+
+
+def _copy_data(reader: int, writer: int, size: int, digests: Sequence[str]) -> dict[str, str]:
+    os.ftruncate(writer, size)
+    if digests:
+        return _copy_hashing(reader, writer, size, digests)
+    if _reflink(reader, writer):
+        return {}
+    in_kernel = True
+    for start, end in extents(reader, size):
+        while start < end:
+            if in_kernel:
+                try:
+                    done = os.copy_file_range(reader, writer, min(end - start, 1 << 30), start, start)
+                except OSError as error:
+                    if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                        raise
+                    in_kernel = False
+                    continue
+            else:
+                done = os.pwrite(writer, os.pread(reader, min(_CHUNK, end - start), start), start)
+            if done == 0:
+                raise OSError(errno.EIO, "the file became shorter while it was read")
+            start += done
+    return {}
+
+
+def _copy_hashing(reader: int, writer: int, size: int, digests: Sequence[str]) -> dict[str, str]:
+    import hashlib
+
+    hashes = [hashlib.new(name) for name in digests]
+    zeros = bytes(_CHUNK)
+    position = 0
+    stretches = extents(reader, size)
+    stretches.append((size, size))
+    for start, end in stretches:
+        while position < start:
+            hole = zeros[: min(_CHUNK, start - position)]
+            for item in hashes:
+                item.update(hole)
+            position += len(hole)
+        while position < end:
+            data = os.pread(reader, min(_CHUNK, end - position), position)
+            if not data:
+                raise OSError(errno.EIO, "the file became shorter while it was read")
+            for item in hashes:
+                item.update(data)
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(writer, view, position)
+                view = view[written:]
+                position += written
+    return {name: item.hexdigest() for name, item in zip(digests, hashes)}
+
+
+def _reflink(reader: int, writer: int) -> bool:
+    """Share the blocks of both files where the file system can (FICLONE)."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(writer, 0x40049409, reader)
+    except OSError:
+        return False
+    return True

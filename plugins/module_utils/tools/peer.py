@@ -1,0 +1,264 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The other host of an action: one SSH session that does what :class:`.host.Host` does, and streams of data.
+
+The peer needs Python and nothing of ours: :mod:`.host` and :mod:`.wire` travel along as source.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from .._errors import StorageError, Unreachable
+from . import ssh
+from .host import OPERATIONS, Host
+from .wire import SILENCE, Gone, Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, cast
+
+# Reads one frame of sources, makes modules of them under the package name "sent", calls sent.<entry>.
+_BOOT = """
+import importlib.util, json, os, sys
+def take(n):
+    b = b""
+    while len(b) < n:
+        c = os.read(0, n - len(b))
+        if not c: sys.exit(2)
+        b += c
+    return b
+m = json.loads(take(int.from_bytes(take(4), "big")))
+k = type(sys)("sent"); k.__path__ = []; sys.modules["sent"] = k
+for name, text in m["sources"]:
+    k = type(sys)("sent." + name); k.__package__ = "sent"; sys.modules["sent." + name] = k
+    exec(compile(text, name, "exec"), k.__dict__)
+getattr(k, m["entry"])(*m["arguments"])
+"""
+
+
+def _source(name: str) -> str:
+    """The text of one of our tools, wherever it was imported from (a file, or Ansible's zip)."""
+    import importlib.util
+
+    full = f"{__package__}.{name}"
+    spec = importlib.util.find_spec(full)
+    text = spec.loader.get_source(full) if spec and spec.loader and hasattr(spec.loader, "get_source") else None
+    if not isinstance(text, str):
+        raise StorageError(f"The source of {full} cannot be read")
+    return text
+
+
+class Settings:
+    """How hosts are reached."""
+
+    def __init__(self, python: str = "/usr/bin/python3", ciphers: str = "", connect: float = 30, stall: float = 60):
+        self.python = python
+        self.ciphers = ciphers
+        self.connect = connect
+        self.stall = stall
+
+
+def _start(host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any]) -> _Session:
+    import json
+
+    line = ssh.command(
+        host,
+        [settings.python, "-I", "-c", _BOOT],
+        shared=False,
+        ciphers=settings.ciphers,
+        connect=max(1, int(settings.connect)),
+    )
+    session = _Session(host, line)
+    sources = [[name, _source(name)] for name in names]
+    body = json.dumps({"sources": sources, "entry": entry, "arguments": arguments}).encode()
+    session.first = len(body).to_bytes(4, "big") + body
+    return session
+
+
+class _Session:
+    """One ssh process whose stdin and stdout are ours."""
+
+    def __init__(self, host: str, line: list[str]) -> None:
+        import subprocess
+        import tempfile
+
+        self.host = host
+        self.first = b""
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        assert self.process.stdin and self.process.stdout
+        self.stdin = self.process.stdin.fileno()
+        self.stdout = self.process.stdout.fileno()
+
+    def greet(self) -> None:
+        """Send the program."""
+        data = memoryview(self.first)
+        try:
+            while data:
+                data = data[os.write(self.stdin, data) :]
+        except OSError:
+            raise self.failed() from None
+
+    def said(self) -> str:
+        """What came on stderr."""
+        self.errors.seek(0)
+        return self.errors.read(65536).decode("utf-8", "replace")
+
+    def failed(self) -> StorageError:
+        """Why the session ended."""
+        rc = self.close()
+        return ssh.failure(self.host, self.said(), rc)
+
+    def close(self, patience: float = 5) -> int:
+        """End the session: its stdin closes, which ends the other side."""
+        import subprocess
+
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+        try:
+            return self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class Peer:
+    """Carries each call of :class:`.host.Host` to the other host."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        until = time.monotonic() + settings.connect
+        pause = 0.1
+        while True:
+            self._session = _start(name, settings, ["wire", "host", "peer_main"], "serve", [name])
+            try:
+                self._open(until)
+                break
+            except StorageError as error:
+                if not ssh.may_pass(error.detail) or time.monotonic() + pause > until:
+                    raise
+            # many actions start at once and sshd refuses some logins: jitter keeps them apart
+            time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
+            pause = min(pause * 2, 2)
+        self._beat()
+
+    def _open(self, until: float) -> None:
+        self._wire = Wire(self._session.stdout, self._session.stdin)
+        self._session.greet()
+        try:
+            self._wire.receive(until)
+        except TimeoutError:
+            self._session.process.kill()
+            self._session.close()
+            raise Unreachable(f"{self.name} does not answer within {self.settings.connect:g} seconds") from None
+        except Gone:
+            raise self._session.failed() from None
+
+    def _beat(self) -> None:
+        import threading
+
+        def beat() -> None:
+            while True:
+                time.sleep(10)
+                try:
+                    self._wire.send({"beat": True})
+                except (Gone, OSError):
+                    return
+
+        threading.Thread(target=beat, name="beat", daemon=True).start()
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        if operation not in OPERATIONS:
+            raise AttributeError(operation)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return self._call(operation, arguments, named)
+
+        return call
+
+    def _call(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        try:
+            self._wire.send({"do": operation, "with": arguments, "named": named})
+            # the peer beats while it works, so only silence ends this wait; the work has deadlines of its own
+            answer = self._wire.receive(silence=SILENCE)
+        except Gone as error:
+            raise Unreachable(
+                f"The connection to {self.name} broke: {error}", detail=self._session.said(), todo="run it again"
+            ) from None
+        if "error" in answer:
+            number, text, path = answer["error"]
+            raise OSError(number, text, path)
+        return answer.get("value")
+
+    def close(self) -> None:
+        """End the session; the peer's locks go with it."""
+        self._session.close()
+
+    # ---------------------------------------------------------------- data
+
+    def push(self, entries: list[list[str]], folder: str) -> dict[str, Any]:
+        """Stream local (path, name) pairs into a folder of the peer; bytes and digest are returned."""
+        from . import stream
+
+        session = _start(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "receive", [
+            folder, self.settings.stall
+        ])  # fmt: skip
+        return self._moved(session, lambda: self._pushed(session, stream.send, entries))
+
+    def _pushed(self, session: _Session, send: Callable[..., str], entries: list[list[str]]) -> dict[str, Any]:
+        digest = send(entries, session.stdin, self.settings.stall)
+        os.set_blocking(session.stdin, True)
+        # the receiver still has to make it durable: it beats meanwhile
+        answer = Wire(session.stdout, session.stdin).receive(silence=SILENCE)
+        if "error" in answer:
+            raise OSError(*answer["error"])
+        if answer.get("digest") != digest:
+            raise OSError(errno.EBADMSG, "the data changed on its way")
+        return answer
+
+    def pull(self, entries: list[list[str]], folder: str) -> dict[str, Any]:
+        """Stream (path, name) pairs of the peer into a local folder; bytes and digest are returned."""
+        from . import stream
+
+        session = _start(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "send", [
+            entries, self.settings.stall
+        ])  # fmt: skip
+        return self._moved(session, lambda: stream.receive(folder, session.stdout, self.settings.stall))
+
+    def _moved(self, session: _Session, move: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        end: int | None = None
+        try:
+            session.greet()
+            result = move()
+            end = session.close()
+            return result
+        except (Gone, ConnectionError) as error:
+            end = session.close()
+            said = session.said()
+            # the other end's own words, when it could still say them, beat "broken pipe"
+            for line in reversed(said.splitlines()):
+                if line.startswith("errno "):
+                    number, _colon, text = line[6:].partition(": ")
+                    raise OSError(int(number), text) from None
+            raise Unreachable(
+                f"The stream of data to or from {self.name} broke: {error}", detail=said, todo="run it again"
+            ) from None
+        finally:
+            if end is None:
+                session.process.kill()
+                session.close()
+
+
+def connect(name: str, settings: Settings) -> Host:
+    """Open the session to the peer."""
+    peer = Peer(ssh.check_host(name), settings)
+    return cast("Host", peer) if TYPE_CHECKING else peer

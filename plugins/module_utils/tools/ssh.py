@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SSH command lines: the one place that quotes a remote command and decides about connections and agents."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import BadCall, StorageError, Unreachable, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:%")
+
+#: What sshd, or a full connection, says when it would let us in a little later (design section 3).
+_LATER = (
+    "Session open refused by peer",
+    "kex_exchange_identification",
+    "Connection reset by peer",
+    "Connection closed by remote host",
+    "banner exchange",
+    "mux_client",
+    "ControlSocket",
+    "Broken pipe",
+)
+
+
+def check_host(host: str) -> str:
+    """Return a host name that can stand on a command line; ``BadCall`` when it cannot."""
+    if not host or host[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(host) or len(host) > 255:
+        raise BadCall(f"'{one_line(host, 80)}' is not the name of a host")
+    return host
+
+
+def quote(argv: Sequence[str]) -> str:
+    """The one string that sshd hands to the login shell, every word quoted (design rule 4)."""
+    import shlex
+
+    return " ".join(shlex.quote(word) for word in argv)
+
+
+def command(
+    host: str, argv: Sequence[str], *, shared: bool, agent: bool = False, ciphers: str = "", connect: int = 10
+) -> list[str]:
+    """The argument list that runs *argv* on *host*.
+
+    :param shared: over the multiplexed connection; data streams and forwarded agents have one of their own, because the
+        master decides about forwarding for all its sessions.
+    :param agent: forward the agent, so that *host* may log in to the peer.
+    :param ciphers: preferred ciphers, put before OpenSSH's own list.
+    :param connect: seconds to wait for a connection.
+    """
+    options = [
+        "BatchMode=yes",
+        f"ConnectTimeout={connect}",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=3",
+        f"ForwardAgent={'yes' if agent else 'no'}",
+        "ForwardX11=no",
+        "ClearAllForwardings=yes",
+    ]
+    if shared:
+        path = os.path.join(os.path.expanduser("~"), ".ssh", "one_storage-%C")
+        options += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
+    else:
+        options += ["ControlMaster=no", "ControlPath=none"]
+    if ciphers:
+        options.append(f"Ciphers=^{ciphers}")
+    line = [os.environ.get("ONE_STORAGE_SSH", "ssh"), "-T", "-e", "none"]
+    for option in options:
+        line += ["-o", option]
+    return [*line, "--", check_host(host), quote(argv)]
+
+
+def may_pass(stderr: str) -> bool:
+    """Whether a refusal is one that goes away by itself: too many sessions or logins at once."""
+    return any(text in stderr for text in _LATER)
+
+
+def failure(host: str, stderr: str, rc: int) -> StorageError:
+    """The sentence for an SSH session that ended before it began."""
+    reason = one_line(stderr.strip().splitlines()[-1] if stderr.strip() else f"ssh ended with code {rc}", 200)
+    todo = ""
+    if "Permission denied" in stderr:
+        todo = "let oneadmin log in there by key; between nodes the front-end's agent is used, is it running"
+    elif "Host key verification failed" in stderr:
+        todo = "add the host's key to oneadmin's known_hosts"
+    return Unreachable(f"Cannot log in to {host}: {reason}", todo=todo, detail=stderr)
