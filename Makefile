@@ -113,6 +113,7 @@ format: install ## Bring the Python code into shape
 ##@ Keep house
 .PHONY: install
 install: $(INSTALLED) ## System packages that are missing, and .venv
+	@:
 
 $(STAMPS)/system: requirements/system.txt tests/tools/system-packages.sh
 	@mkdir -p $(@D)
@@ -123,12 +124,12 @@ $(VENV)/.installed: requirements/dev.txt | $(STAMPS)/system
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the tools of requirements/dev.txt in .venv"
-	@$(BIN)/python -m pip install --quiet --no-input --requirement $< </dev/null
+	@$(BIN)/python -m pip install -qq --no-input --requirement $< </dev/null
 	@touch $@
 
 .PHONY: requirements
 requirements: install ## Pin requirements/dev.in and everything below it in requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --no-input --upgrade --upgrade-strategy eager -r requirements/dev.in
+	@$(BIN)/python -m pip install -qq --no-input --upgrade --upgrade-strategy eager -r requirements/dev.in
 	@{ sed -n '1,/^# Made by/p' requirements/dev.txt; $(BIN)/python -m pip freeze; } >.cache/dev.txt
 	@mv .cache/dev.txt requirements/dev.txt
 

@@ -31,7 +31,7 @@ import subprocess
 import sys
 
 arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
-subprocess.check_call([sys.executable, "-m", "ensurepip"])
+subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
 if arguments:
     sys.exit(subprocess.call([sys.executable, "-m", "pip", "install"] + arguments))
 '''
@@ -48,7 +48,8 @@ def pip_settings() -> str:
     """What pip was told on this machine, by files and by variables, as the text of a pip.conf."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PIP_SECONDS).stdout
-    settings: dict[str, dict[str, str]] = {}
+    # ansible-test makes a dozen environments: only errors are of interest.
+    settings: dict[str, dict[str, str]] = {"global": {"quiet": "2"}}
     for line in listed.splitlines():
         name, value = line.split("=", 1)
         section, key = name.rsplit(".", 1)
