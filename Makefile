@@ -72,7 +72,7 @@ bench: install ## What an action costs, as ratios to bare processes
 	@$(BIN)/python -m tests.bench
 
 ##@ Check
-CHECKS := check-ruff check-mypy check-shell check-reuse check-changelog check-lint check-sanity
+CHECKS := check-ruff check-mypy check-oldest check-shell check-reuse check-changelog check-lint check-sanity
 .PHONY: check $(CHECKS)
 check: install ## All checks, the failed ones named at the end
 	@$(MAKE) --keep-going $(CHECKS)
@@ -85,6 +85,9 @@ check-ruff: install ## Style of the Python code
 check-mypy: install ## Types: all code as of Python 3.11; what runs on nodes also as of the oldest that mypy knows
 	@$(BIN)/mypy --python-version 3.11 $(NODE_CODE) tests
 	@test -z "$(NODE_CODE)" || $(BIN)/mypy --python-version 3.10 $(NODE_CODE)
+
+check-oldest: install ## What runs on nodes is imported with Python 3.9, where there is one
+	@$(BIN)/python -m tests.tools.oldest
 
 check-shell: install ## The wrappers and the shell scripts
 	@$(BIN)/python -m tests.tools.shell_files | xargs -0 -r shellcheck
