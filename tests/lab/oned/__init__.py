@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for oned: it keeps the documents, answers the API from them and calls storage drivers as oned does.
 
-    oned = Oned(Settings(frontend="frontend"))
-    runner = Runner(LabHost(lab, "frontend"), oned.settings, environment={"ONE_XMLRPC": server.url})
-    life = Life(oned, runner)
-    with ApiServer(oned, network_of=lab.leader("frontend")) as server: ...
+    oned = Oned(Settings(frontend=lab.frontend))
+    equip_front_end(lab, lab.frontend, oned.settings)
+    with ApiServer(oned, network_of=lab.leader(lab.frontend)) as server:
+        runner = Runner(LabHost(lab, lab.frontend), oned.settings, environment={"ONE_XMLRPC": server.url})
+        life = Life(oned, runner)
+        life.create_datastore("images", tm_mad="qcow2")
+        image = life.import_image("base", 100, "/var/tmp/base.qcow2").check().object_id
 
 Nothing here is OpenNebula's code; what it does was taken from its documented interface and from recorded messages.
 """
@@ -19,7 +22,7 @@ from .execute import Completed, FrontEnd, LabHost, ThisMachine
 from .faults import Faults
 from .host import Host
 from .image import Image
-from .install import COMMANDS, install_commands, write_session
+from .install import COMMANDS, equip_front_end, install_commands, write_session
 from .life import Life, use_image, use_swap, use_volatile
 from .outcome import EventFailedError, Outcome
 from .runner import Call, Runner
@@ -59,6 +62,7 @@ __all__ = [
     "ThisMachine",
     "Vm",
     "VmState",
+    "equip_front_end",
     "install_commands",
     "use_image",
     "use_swap",

@@ -8,6 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
+from .execute import LabLike
+from .store import Settings
+
 BIN = Path(__file__).resolve().parent / "bin"
 COMMANDS = ("onevm", "oneimage", "onedatastore", "onehost")
 _LIBRARY = "onecli"
@@ -31,3 +34,15 @@ def write_session(path: Path, session: str, owner: tuple[int, int] | None = None
     if owner is not None:
         shutil.chown(path, *owner)
         shutil.chown(path.parent, *owner)
+
+
+def equip_front_end(lab: LabLike, host: str, settings: Settings, folder: str = "/usr/local/bin") -> None:
+    """Makes a lab host an OpenNebula front-end, drivers aside: commands on the PATH, session, oned's own folders."""
+    home = lab.path(host, settings.var_location, follow=True)
+    owner = home.stat()
+    install_commands(lab.path(host, folder, follow=True))
+    write_session(home / ".one" / "one_auth", settings.session, (owner.st_uid, owner.st_gid))
+    for path in (settings.vms_location, settings.remotes):
+        made = lab.path(host, path)
+        made.mkdir(parents=True, exist_ok=True)
+        shutil.chown(made, owner.st_uid, owner.st_gid)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from . import transfers
 from .context import context_sh
+from .datastore import Datastore
 from .disk import Disk, image_disk, place_image_disk, place_volatile, volatile_disk
 from .images import ImageLife
 from .messages import encode, vm_document
@@ -94,17 +95,18 @@ class Life(ImageLife):
         Raises ValueError when oned would refuse the template or the placement, NotFoundError for unknown objects.
         """
         system = self.oned.datastore(system_ds)
+        known = self.oned.host_named(host)
         with self.oned.lock:
             vm = self._allocate_vm(name, disks, context, template, vm_id)
-            for disk in vm.disks:
-                if disk.is_volatile:
-                    place_volatile(disk, system)
-                else:
-                    place_image_disk(disk, self.oned.datastore(disk.datastore_id), system)
+            try:
+                self._place_disks(vm, disks, system)
+            except (ValueError, LookupError):
+                self._forget(vm)
+                raise
             vm.template["TM_MAD_SYSTEM"] = system.tm_mad
             record = self._new_record(vm, host, system_ds)
             record.pstime = self.oned.now()
-            self.oned.host_named(host).vms.add(vm.id)
+            known.vms.add(vm.id)
         self._write_context(vm)
         outcome = Outcome("create", object_id=vm.id)
         lines = transfers.prolog(self.oned.settings, vm)
@@ -178,6 +180,7 @@ class Life(ImageLife):
         vm = self._expect(vm_id, VmState.POWEROFF, VmState.SUSPENDED, *_SETTLED)
         outcome = Outcome("resume", object_id=vm.id)
         before = vm.state
+        vm.record.etime = vm.record.etime or self.oned.now()
         record = self._new_record(vm, host or vm.record.hostname, vm.record.ds_id)
         if before is VmState.POWEROFF:
             record.rstime = self.oned.now()
@@ -285,7 +288,7 @@ class Life(ImageLife):
         vm.active(Lcm.SAVE_SUSPEND)
         self._hypervisor("save", vm)
         with self.oned.lock:
-            self._close(vm.record, Action.SUSPEND)
+            self._close(vm.record, Action.SUSPEND, final=False)
             vm.set_state(VmState.SUSPENDED)
         return Outcome("suspend", object_id=vm.id)
 
@@ -307,16 +310,17 @@ class Life(ImageLife):
         powered_off = vm.state is VmState.POWEROFF
         outcome = Outcome("attach", object_id=vm.id)
         with self.oned.lock:
-            self._next_record(vm, Action.DISK_ATTACH, powered_off)
             new = self._new_disk(vm, disk)
             system = self.oned.datastore(vm.record.ds_id)
-            if new.is_volatile:
-                place_volatile(new, system)
-            else:
-                place_image_disk(new, self.oned.datastore(new.datastore_id), system)
-            # From its first deploy on a VM names its system driver, and disks that come later take the name over.
-            new.attributes["TM_MAD_SYSTEM"] = str(vm.template["TM_MAD_SYSTEM"])
             vm.disks.append(new)
+            try:
+                self._place_disk(new, system)
+            except ValueError:
+                self._drop_disk(vm, new)
+                raise
+            # From its first deploy on a VM names its system driver, and disks that come later take the name over.
+            self._next_record(vm, Action.DISK_ATTACH)
+            new.attributes["TM_MAD_SYSTEM"] = str(vm.template["TM_MAD_SYSTEM"])
         line = transfers.disk_prolog(self.oned.settings, vm, new)
         if self._disk_event(vm, outcome, "prolog_attach", line, powered_off, "attach"):
             return outcome
@@ -333,7 +337,7 @@ class Life(ImageLife):
         powered_off = vm.state is VmState.POWEROFF
         outcome = Outcome("detach", object_id=vm.id)
         with self.oned.lock:
-            self._next_record(vm, Action.DISK_DETACH, powered_off)
+            self._next_record(vm, Action.DISK_DETACH)
         line = transfers.disk_epilog(self.oned.settings, vm, disk)
         if self._disk_event(vm, outcome, "epilog_detach", line, powered_off, "detach"):
             self._drop_disk(vm, disk)
@@ -377,7 +381,7 @@ class Life(ImageLife):
             raise ValueError(f"{vm.record.vm_mad} cannot snapshot a disk of {disk.tm_mad} while the VM runs")
         outcome = Outcome("snapshot", object_id=vm.id)
         with self.oned.lock:
-            self._next_record(vm, Action.DISK_SNAPSHOT_CREATE, not live)
+            self._next_record(vm, Action.DISK_SNAPSHOT_CREATE)
             policy = resolve_orphans(disk.attributes.get("ALLOW_ORPHANS", "NO"), disk.format)
             snapshots = vm.snapshots.setdefault(disk_id, Snapshots(policy, disk_id))
             taken = snapshots.create(disk.size, self.oned.now(), name)
@@ -402,7 +406,7 @@ class Life(ImageLife):
         disk, snapshots = self._snapshots(vm, disk_id, snapshot_id)
         outcome = Outcome("revert", object_id=vm.id)
         with self.oned.lock:
-            self._next_record(vm, Action.DISK_SNAPSHOT_REVERT, True)
+            self._next_record(vm, Action.DISK_SNAPSHOT_REVERT)
         line = transfers.snapshot(self.oned.settings, vm, disk, "SNAP_REVERT", snapshot_id)
         states = (Lcm.DISK_SNAPSHOT_REVERT_POWEROFF, Lcm.DISK_SNAPSHOT_REVERT_POWEROFF)
         if self._snapshot_event(vm, outcome, line, False, states):
@@ -417,7 +421,7 @@ class Life(ImageLife):
         disk, snapshots = self._snapshots(vm, disk_id, snapshot_id)
         outcome = Outcome("snapshot_delete", object_id=vm.id)
         with self.oned.lock:
-            self._next_record(vm, Action.DISK_SNAPSHOT_DELETE, vm.state is not VmState.ACTIVE)
+            self._next_record(vm, Action.DISK_SNAPSHOT_DELETE)
             disk.attributes.update(DISK_SNAPSHOT_ACTIVE="YES", DISK_SNAPSHOT_ID=str(snapshot_id))
         line = transfers.snapshot(self.oned.settings, vm, disk, "SNAP_DELETE", snapshot_id)
         states = (Lcm.DISK_SNAPSHOT_DELETE, Lcm.DISK_SNAPSHOT_DELETE_POWEROFF)
@@ -441,7 +445,7 @@ class Life(ImageLife):
         outcome = Outcome("resize", object_id=vm.id)
         with self.oned.lock:
             if before is not VmState.UNDEPLOYED:
-                self._next_record(vm, Action.DISK_RESIZE, before is VmState.POWEROFF)
+                self._next_record(vm, Action.DISK_RESIZE)
             disk.attributes["SIZE"] = str(size)
         line = transfers.resize(self.oned.settings, vm, disk, size, before is VmState.UNDEPLOYED)
         if before is VmState.ACTIVE:
@@ -593,14 +597,31 @@ class Life(ImageLife):
             AUTOMATIC_NIC_REQUIREMENTS='("CLUSTERS/ID" @> 0)',
             AUTOMATIC_REQUIREMENTS="(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)",
         )
-        for disk in disks:
-            vm.disks.append(self._new_disk(vm, disk))
         if context is not None:
-            vm.context = {"TARGET": "sda", **context, "DISK_ID": str(vm.next_disk_id)}
+            # The ISO is the disk after those of the template.
+            vm.context = {"TARGET": "sda", **context, "DISK_ID": str(len(disks))}
             vm.context_files = vm.context.get("FILES", "").split()
-            vm.next_disk_id += 1
         self.oned.vms[vm.id] = vm
         return vm
+
+    def _place_disks(self, vm: Vm, disks: Sequence[Mapping[str, str]], system: Datastore) -> None:
+        for given in disks:
+            disk = self._new_disk(vm, given)
+            vm.disks.append(disk)
+            self._place_disk(disk, system)
+        vm.next_disk_id = len(disks) + (vm.context is not None)
+
+    def _place_disk(self, disk: Disk, system: Datastore) -> None:
+        if disk.is_volatile:
+            place_volatile(disk, system)
+        else:
+            place_image_disk(disk, self.oned.datastore(disk.datastore_id), system)
+
+    def _forget(self, vm: Vm) -> None:
+        """A VM that oned would not even accept."""
+        for disk in vm.disks:
+            self._release(vm, disk)
+        del self.oned.vms[vm.id]
 
     def _new_disk(self, vm: Vm, given: Mapping[str, str]) -> Disk:
         disk_id = vm.next_disk_id
@@ -662,7 +683,7 @@ class Life(ImageLife):
         vm.history.append(record)
         return record
 
-    def _next_record(self, vm: Vm, action: Action, powered_off: bool) -> None:
+    def _next_record(self, vm: Vm, action: Action) -> None:
         """An operation on a disk ends the current record and opens one for the same place."""
         record = vm.record
         self._close(record, action)
