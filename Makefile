@@ -45,8 +45,9 @@ build: install stage ## The collection's archive in dist/, installed in a scratc
 	@mkdir -p dist && rm -rf $(SCRATCH)
 	@cd $(STAGE) && $(BIN)/ansible-galaxy collection build --force --output-path $(CURDIR)/dist
 	@archive=dist/one_storage-drivers-$$(sed -n 's/^version: *//p' galaxy.yml).tar.gz; \
+	export ANSIBLE_COLLECTIONS_PATH=$(SCRATCH); \
 	$(BIN)/ansible-galaxy collection install --offline --no-deps -p $(SCRATCH) "$$archive" >/dev/null; \
-	modules=$$(ANSIBLE_COLLECTIONS_PATH=$(SCRATCH) $(BIN)/ansible-doc -t module -l one_storage.drivers); \
+	modules=$$($(BIN)/ansible-doc -t module -l one_storage.drivers); \
 	echo "$$modules"; \
 	echo "$$archive: $$(grep -c '^one_storage[.]drivers[.]' <<<"$$modules" || true) modules"
 

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/deploy.yml on this machine, into folders of the test: what it lays, and that it tells the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tools.stage import stage
+
+BIN = Path(sys.executable).parent
+SECONDS = 120
+SETTINGS = {"LAUNCHER": "auto", "ODD": 'a "b" $(id) `id` \\ $HOME', "NUMBER": 3}
+
+
+class Site:
+    """A front-end and a node, both this machine, each with folders of its own below `folder`."""
+
+    def __init__(self, folder: Path, collections: Path) -> None:
+        self.folder, self.collections = folder, collections
+        self.remotes, self.scripts, self.datastores = folder / "remotes", folder / "scripts", folder / "datastores"
+        self.datastores.mkdir()
+        account = pwd.getpwuid(os.geteuid())
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "one_storage_become": False,
+            "one_storage_owner": account.pw_name,
+            "one_storage_installer": str(folder / "installer.pyz"),
+            "one_storage_manage_packages": False,
+            "one_storage_remotes_dir": str(self.remotes),
+            "one_storage_remote_scripts_dir": str(self.scripts),
+            "one_storage_datastores_dir": str(self.datastores),
+            "one_storage_datastores": [
+                {"id": 0, "type": "system", "shared": False},
+                {"id": 1, "type": "image", "shared": True},
+                {"id": 100, "type": "system", "shared": True},
+            ],
+        }
+        groups: dict[str, object] = {"one_frontend": {"hosts": {"frontend": {}}}, "one_nodes": {"hosts": {"node": {}}}}
+        (folder / "inventory.json").write_text(json.dumps({"all": {"vars": variables, "children": groups}}))
+
+    def deploy(self, *arguments: str, settings: object = None) -> tuple[int, str]:
+        """Run the playbook; the number of changed tasks on both hosts, and all that Ansible wrote."""
+        command = [str(BIN / "ansible-playbook"), "-i", str(self.folder / "inventory.json"), *arguments]
+        command += ["one_storage.drivers.deploy", "-e", json.dumps({"one_storage_settings": settings or {}})]
+        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(self.collections), "ANSIBLE_NOCOLOR": "1"}
+        env["LC_ALL"] = "C.UTF-8"
+        result = subprocess.run(
+            command, cwd=self.folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return sum(map(int, re.findall(r"changed=(\d+)", result.stdout))), result.stdout
+
+    def everything(self) -> dict[str, tuple[float, int]]:
+        """Each path below the three folders, with time and mode."""
+        found = [path for top in (self.remotes, self.scripts, self.datastores) for path in sorted(top.rglob("*"))]
+        return {str(path): (path.lstat().st_mtime, path.lstat().st_mode) for path in found}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    collections = tmp_path / "collections"
+    stage(target=collections / "ansible_collections" / "one_storage" / "drivers")
+    return Site(tmp_path, collections)
+
+
+def test_deploy_check_deploy_again(site: Site) -> None:
+    promised, text = site.deploy("--check", "--diff")
+    assert site.everything() == {}
+    assert "new one_storage/BUILD" in text
+
+    changed, text = site.deploy()
+    assert changed == promised > 0
+    for tree in (site.remotes, site.scripts):
+        assert (tree / "one_storage" / "plugins" / "module_utils").is_dir()
+    assert (site.remotes / "one_storage/BUILD").read_text() == (site.scripts / "one_storage/BUILD").read_text()
+    markers = {path.parent.name: path.read_text() for path in site.datastores.glob("*/.monitor")}
+    assert markers == {"0": "ssh\n"}
+    assert {path.name for path in site.datastores.iterdir()} == {"0", "1", "100"}
+
+    laid = site.everything()
+    assert site.deploy()[0] == 0
+    assert site.everything() == laid
+
+
+def test_settings_are_written_as_a_shell_reads_them(site: Site) -> None:
+    site.deploy("--limit", "frontend", settings=SETTINGS)
+    file = site.remotes / "etc" / "one_storage" / "one_storage.conf"
+    for name, value in SETTINGS.items():
+        script = f'. "$1"; printf %s "${name}"'
+        command = ["/bin/sh", "-eu", "-c", script, "sh", str(file)]
+        assert subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout == str(value)
+    assert site.deploy("--limit", "frontend", settings=SETTINGS)[0] == 0
+
+    # Without settings the file is the operator's.
+    written = file.read_text()
+    site.deploy("--limit", "frontend")
+    assert file.read_text() == written
+
+
+@pytest.mark.parametrize("settings", [{"lower": "x"}, {"A;B": "x"}, {"NAME": "two\nlines"}])
+def test_settings_that_the_file_cannot_hold_are_refused(site: Site, settings: dict[str, str]) -> None:
+    with pytest.raises(AssertionError, match="Names of settings are capital letters"):
+        site.deploy("--limit", "frontend", settings=settings)
+    assert site.everything() == {}
