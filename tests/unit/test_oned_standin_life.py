@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import threading
+import xml.etree.ElementTree as ElementTree
+
 import pytest
 
 from tests.lab.oned import (
     Action,
+    Api,
     Completed,
     DatastoreType,
     EventFailedError,
@@ -373,6 +377,62 @@ def test_a_mode_the_image_datastore_does_not_support() -> None:
         world.life.create_vm("vm", [use_image(image)], SYSTEM, "host01")
     assert world.oned.image(image).state is ImageState.READY
     assert not world.oned.vms
+
+
+def test_kernel_and_initrd_are_cloned_without_suffix(world: World) -> None:
+    world.life.create_datastore("files", tm_mad="qcow2", type=DatastoreType.FILE, ds_id=103)
+    files = [world.life.import_image(name, 103, "/srv/x").check().object_id for name in ("kernel", "initrd")]
+    system = {"KERNEL_DS": str(files[0]), "INITRD_DS": str(files[1])}
+    outcome = world.life.create_vm("vm", [use_image(world.image())], SYSTEM, "host01", template={"OS": system}).check()
+    place = "host01:/var/lib/one//datastores/101/0"
+    assert [call.line for call in outcome.calls][1:] == [
+        f"CLONE qcow2 frontend:/var/lib/one//datastores/100/hash0 {place}/kernel 0 103",
+        f"CLONE qcow2 frontend:/var/lib/one//datastores/100/hash1 {place}/initrd 0 103",
+    ]
+
+
+def test_an_image_used_by_two_disks_of_a_vm(world: World) -> None:
+    image = world.image()
+    world.life.create_vm("vm", [use_image(image), use_image(image)], SYSTEM, "host01").check()
+    world.life.detach(0, 1).check()
+    assert world.oned.image(image).state is ImageState.USED
+    world.life.attach(0, use_image(image)).check()
+    world.life.terminate(0).check()
+    assert world.oned.image(image).state is ImageState.READY
+
+
+def test_many_vms_in_many_threads(world: World) -> None:
+    image = world.image()
+    stop = threading.Event()
+    broken: list[str] = []
+
+    def look() -> None:
+        api = Api(world.oned)
+        while not stop.is_set():
+            for vm in ElementTree.fromstring(
+                str(api.call("one.vmpool.infoextended", ["oneadmin:oneadmin", -2, -1, -1, -2])[1])
+            ):
+                if vm.findtext("STATE") != "3" and vm.findtext("LCM_STATE") != "0":
+                    broken.append(f"{vm.findtext('STATE')}/{vm.findtext('LCM_STATE')}")
+
+    def live(number: int) -> None:
+        made = world.life.create_vm(f"vm{number}", [use_image(image), use_swap(1)], SYSTEM, "host01").check()
+        world.life.stop(made.object_id).check()
+        world.life.resume(made.object_id, "host02").check()
+        world.life.terminate(made.object_id).check()
+
+    watcher = threading.Thread(target=look)
+    threads = [threading.Thread(target=live, args=(number,)) for number in range(15)]
+    for thread in (watcher, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    stop.set()
+    watcher.join(30)
+    assert not broken
+    assert sorted(world.oned.vms) == list(range(15))
+    assert all(vm.state is VmState.DONE for vm in world.oned.vms.values())
+    assert world.oned.image(image).state is ImageState.READY
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

@@ -23,13 +23,14 @@ from .faults import Faults
 from .host import Host
 from .image import Image
 from .install import COMMANDS, equip_front_end, install_commands, write_session
-from .life import Life, use_image, use_swap, use_volatile
+from .life import Life
 from .outcome import EventFailedError, Outcome
 from .runner import Call, Runner
 from .server import ApiServer, Request
 from .states import Action, DatastoreType, HostState, ImageState, ImageType, Lcm, VmState
 from .store import NotFoundError, Oned, Settings
 from .vm import History, Vm
+from .wishes import use_image, use_swap, use_volatile
 
 __all__ = [
     "COMMANDS",

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 _TIMED_OUT = 255
+_REAP = 2.0
 
 
 class Completed(NamedTuple):
@@ -64,12 +65,10 @@ class ThisMachine:
         try:
             out, err = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
-            _kill_group(process.pid)
-            process.communicate()
+            _end(process)
             return timed_out(argv)
         except BaseException:
-            _kill_group(process.pid)
-            process.communicate()
+            _end(process)
             raise
         code = process.returncode
         return Completed(255 if code < 0 else code, out, err)
@@ -152,8 +151,16 @@ def timed_out(argv: Sequence[str]) -> Completed:
     return Completed(_TIMED_OUT, b"", f"Timeout executing {' '.join(argv)}".encode())
 
 
-def _kill_group(pid: int) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills the process group and reaps its leader; a child that left the group may keep the pipes, not us."""
     try:
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    try:
+        process.communicate(timeout=_REAP)
+    except subprocess.TimeoutExpired:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait(_REAP)

@@ -157,7 +157,7 @@ def _boot_file(settings: Settings, vm: Vm, name: str) -> list[str]:
     record = vm.record
     source = f"{settings.frontend}:{values[f'{name}_DS_SOURCE']}"
     target = f"{record.hostname}:{settings.record_dir(record)}/{name.lower()}"
-    return [f"CLONE {values[f'{name}_DS_TM']} {source} {target} {vm.id} {values[f'{name}_DS_ID']}"]
+    return [f"CLONE {values[f'{name}_DS_TM']} {source} {target} {vm.id} {values[f'{name}_DS_DSID']}"]
 
 
 def _disk_place(settings: Settings, vm: Vm, disk: Disk, local: bool) -> str:

@@ -109,14 +109,6 @@ class Vm(Owned):
     snapshots: dict[int, Snapshots] = field(default_factory=dict)
     next_disk_id: int = 0
 
-    def set_state(self, state: VmState, lcm: Lcm = Lcm.INIT) -> None:
-        """Both state numbers at once: a reader never sees half a change."""
-        self.state, self.lcm_state = state, lcm
-
-    def active(self, lcm: Lcm) -> None:
-        """ACTIVE with the given LCM state."""
-        self.set_state(VmState.ACTIVE, lcm)
-
     @property
     def record(self) -> History:
         """The current history record. Raises ValueError for a VM that never ran."""
