@@ -10,9 +10,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any
 
-    Spec = Dict[str, Dict[str, Any]]
+    Spec = dict[str, dict[str, Any]]
 
 
 class Action:

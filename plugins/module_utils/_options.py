@@ -13,9 +13,9 @@ from ._errors import BadCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any
 
-    Spec = Dict[str, Dict[str, Any]]
+    Spec = dict[str, dict[str, Any]]
 
 _TRUE = frozenset(("y", "yes", "on", "1", "true", "t"))
 _FALSE = frozenset(("n", "no", "off", "0", "false", "f"))

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's side of the ssh launcher: one action, asked for and answered in frames on stdin and stdout.
 
-The caller's stdin is the lifeline: when it closes, commands that run are killed, what was done is undone before the next
-step, and the process ends (design section 3).
+The caller's stdin is the lifeline: when it closes, commands that run are killed, what was done is undone before the
+next step, and the process ends (design section 3).
 
 Frames: we say ``hello`` (build, Python version) at once; the caller sends ``action``, ``options`` and its ``build``; we
 answer ``refused`` (before any step), ``result`` or ``error``; the caller says ``delivered`` when the answer is out.
@@ -34,7 +34,7 @@ def main(build: str, argv: list[str]) -> int:
     from . import _run
 
     try:
-        _run.preload(*(argv + ["", "", ""])[:3])
+        _run.preload(*[*argv, "", "", ""][:3])
     except StorageError:
         # a wrong hint: the request itself will say so
         pass

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """TM drivers ``qcow2`` and ``shared``: image and system datastore are one storage that every host sees.
 
-They are one driver under two names, as in stock (contract-tm 7.2). All work is done on the node. Layout: contract-tm 6.1
-for clones, 6.2 for persistent images, 6.3 for raw ones.
+They are one driver under two names, as in stock (contract-tm 7.2). All work is done on the node. Layout:
+contract-tm 6.1 for clones, 6.2 for persistent images, 6.3 for raw ones.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """TM driver ``ssh``: every host has a system datastore of its own, images lie on the front-end.
 
-Disks are copied to the node when a VM starts and persistent ones back when it ends (contract-tm 7.4). The front-end leads
-wherever it is one of the two hosts, else the host that has the disks.
+Disks are copied to the node when a VM starts and persistent ones back when it ends (contract-tm 7.4). The front-end
+leads wherever it is one of the two hosts, else the host that has the disks.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class Ssh(VmFiles):
     def mvds(self, request: Request) -> Reply:
         """Bring a persistent disk, with its snapshots, back to its image.
 
-        The image keeps its old content until the new one is whole on disk and proven (contract-tm Q15). The disk stays on
-        the node until the VM's directory goes, so that a repeated call finds it.
+        The image keeps its old content until the new one is whole on disk and proven (contract-tm Q15). The disk
+        stays on the node until the VM's directory goes, so that a repeated call finds it.
         """
         disk = Disk(request["source"], request["datastore"])
         image = clean_path(request["destination"], "image")

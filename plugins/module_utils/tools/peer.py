@@ -19,7 +19,7 @@ from .wire import SILENCE, Gone, Wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, cast
+    from typing import Any
 
 # Reads one frame of sources, makes modules of them under the package name "sent", calls sent.<entry>.
 _BOOT = """
@@ -84,11 +84,10 @@ class _Session:
 
     def __init__(self, host: str, line: list[str]) -> None:
         import subprocess
-        import tempfile
 
         self.host = host
         self.first = b""
-        self.errors = tempfile.TemporaryFile()
+        self.errors = os.memfd_create("stderr")
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
         assert self.process.stdin and self.process.stdout
         self.stdin = self.process.stdin.fileno()
@@ -105,8 +104,8 @@ class _Session:
 
     def said(self) -> str:
         """What came on stderr."""
-        self.errors.seek(0)
-        return self.errors.read(65536).decode("utf-8", "replace")
+        size = os.lseek(self.errors, 0, os.SEEK_END)
+        return os.pread(self.errors, min(size, 65536), max(0, size - 65536)).decode("utf-8", "replace")
 
     def failed(self) -> StorageError:
         """Why the session ended."""
@@ -261,4 +260,4 @@ class Peer:
 def connect(name: str, settings: Settings) -> Host:
     """Open the session to the peer."""
     peer = Peer(ssh.check_host(name), settings)
-    return cast("Host", peer) if TYPE_CHECKING else peer
+    return peer  # type: ignore[return-value]

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What oned asks for: a call, taken apart from its command line, and the context in which it is completed."""
+
+from __future__ import annotations
+
+from ..module_utils._errors import BadCall, Unsupported, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lxml.etree import _Element
+
+    from .answer import Voice
+    from .oned import Oned
+    from .settings import Settings
+
+
+class Context:
+    """Where a call finds what its command line does not say: stdin, oned, the site's settings. Each is asked once."""
+
+    def __init__(self, oned: Oned, settings: Settings) -> None:
+        self.oned = oned
+        self.settings = settings
+        self._seen: dict[tuple[str, int], _Element] = {}
+
+    def vm(self, number: int) -> _Element:
+        """A VM's document."""
+        return self._once("vm", number, self.oned.vm)
+
+    def datastore(self, number: int) -> _Element:
+        """A datastore's document."""
+        return self._once("datastore", number, self.oned.datastore)
+
+    def _once(self, kind: str, number: int, ask: Callable[[int], _Element]) -> _Element:
+        if (kind, number) not in self._seen:
+            self._seen[(kind, number)] = ask(number)
+        return self._seen[(kind, number)]
+
+
+class Call:
+    """One call of oned's.
+
+    :ivar action: the module that does it: ``tm_clone``.
+    :ivar hosts: the hosts in its arguments by role: ``source``, ``destination``.
+    :ivar early: options that the command line alone gives, enough to tell that there is nothing to do.
+    :ivar complete: asks what is missing and returns all options; it is given the context and whether the lead is the
+        front-end.
+    :ivar reply: says the result to oned.
+    :ivar hasty: whether the lead may be called while oned is still being asked.
+    """
+
+    def __init__(
+        self,
+        action: str,
+        complete: Callable[[Context, bool], dict[str, Any]],
+        hosts: dict[str, str] | None = None,
+        early: dict[str, Any] | None = None,
+        reply: Callable[[Voice, dict[str, Any]], None] | None = None,
+        hasty: bool = True,
+    ) -> None:
+        self.action = action
+        self.complete = complete
+        self.hosts = hosts or {}
+        self.early = early or {}
+        self.reply = reply or (lambda _voice, _result: None)
+        self.hasty = hasty
+
+
+def arguments(action: str, given: list[str], names: str, optional: int = 0) -> list[str]:
+    """The arguments of an action, the missing trailing ones as empty strings.
+
+    :param names: what they are, for the sentence: ``SOURCE DESTINATION VM_ID DATASTORE_ID``.
+    :param optional: how many at the end may be missing.
+    :raises BadCall: when there are too few or too many.
+    """
+    wanted = names.split()
+    if not len(wanted) - optional <= len(given) <= len(wanted):
+        needs = f"{len(wanted) - optional} to {len(wanted)}" if optional else str(len(wanted))
+        raise BadCall(f"{action} takes {needs} arguments ({names}), not {len(given)}")
+    return given + [""] * (len(wanted) - len(given))
+
+
+def identifier(value: str, what: str) -> int:
+    """An id out of an argument."""
+    if not value.isdigit() or len(value) > 10:
+        raise BadCall(f"'{one_line(value, 40)}' is not the id of a {what}")
+    return int(value)
+
+
+def refuse(template: _Element, where: str, names: tuple[str, ...]) -> None:
+    """``Unsupported`` when a template asks for something these drivers do not do: never silence."""
+    for name in names:
+        value = (template.findtext(f"TEMPLATE/{name}") or "").strip()
+        if value and value.lower() not in ("no", "false"):
+            raise Unsupported(f"{where} has {name}={one_line(value, 60)}, which these drivers do not support")

@@ -1,0 +1,218 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Datastore calls: everything stands in the document on stdin (contract-ds 4)."""
+
+from __future__ import annotations
+
+from ..module_utils._errors import BadCall, Corrupt, Unsupported, one_line
+from .calls import Call, Context, arguments, refuse
+from .documents import decode, need, number, parse, read_stdin, text, yes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lxml.etree import _Element
+
+    from .answer import Voice
+
+CDROM = 1
+FILES = 2
+
+#: Attributes of a datastore that ask for what is not done here.
+_NOT_DONE = ("NFS_AUTO_ENABLE", "BRIDGE_LIST")
+
+
+class Data:
+    """The document of one call."""
+
+    def __init__(self) -> None:
+        self.root = parse(decode(read_stdin()))
+        store = self.root.find("DATASTORE")
+        if store is None:
+            raise BadCall("The document on stdin has no DATASTORE")
+        self.store: _Element = store
+        self.image: _Element | None = self.root.find("IMAGE")
+        refuse(self.store, f"Datastore {text(self.store, 'ID', '?')}", _NOT_DONE)
+
+    def needed_image(self) -> _Element:
+        """The IMAGE element."""
+        if self.image is None:
+            raise BadCall("The document on stdin has no IMAGE")
+        return self.image
+
+    def setting(self, name: str, default: str = "") -> str:
+        """A template attribute of the datastore."""
+        return text(self.store, f"TEMPLATE/{name}", default)
+
+    def files(self) -> bool:
+        """Whether the datastore holds plain files (kernels, context files), not disks."""
+        return number(self.store, "TYPE", 0) == FILES
+
+    def decompress(self) -> bool:
+        """Whether compressed sources are unpacked; files datastores keep them unless told otherwise."""
+        return not yes(self.setting("NO_DECOMPRESS", "yes" if self.files() else "no"))
+
+    def directories(self) -> dict[str, list[str]]:
+        """Where images may and may not come from."""
+        return {
+            "safe_dirs": self.setting("SAFE_DIRS").split(),
+            "restricted_dirs": self.setting("RESTRICTED_DIRS").split(),
+        }
+
+    def new_image(self) -> dict[str, Any]:
+        """Where a new image goes and who it is."""
+        image = self.needed_image()
+        return {
+            "driver": need(self.store, "DS_MAD"),
+            "datastore": need(self.store, "BASE_PATH"),
+            "datastore_id": number(self.store, "ID"),
+            "image_id": number(image, "ID"),
+            "regtime": number(image, "REGTIME", 0),
+        }
+
+    def wanted_format(self) -> str:
+        """The format that images of this datastore are converted to; empty when they stay as they are."""
+        driver = self.setting("DRIVER").strip().lower()
+        return driver if driver in ("raw", "qcow2") else ""
+
+
+def _source(voice: Voice, result: dict[str, Any]) -> None:
+    """oned takes the whole line of mkfs as SOURCE, the first word of the others."""
+    source = str(result.get("source", ""))
+    if not source or any(char.isspace() for char in source):
+        raise Corrupt(f"The image's source '{one_line(source, 120)}' is empty or has blanks")
+    voice.answer(f"{source} {result['format']}" if result.get("format") else source)
+
+
+def _cp(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    image = data.needed_image()
+    convert = yes(data.setting("CONVERT", "yes")) and not data.files() and number(image, "TYPE", 0) != CDROM
+    counted = not data.setting("LIMIT_IMAGE_SIZE", "yes").lower().startswith("n")
+    return {
+        **context.settings.common(),
+        **data.new_image(),
+        **data.directories(),
+        "source": need(image, "PATH"),
+        "size": number(image, "SIZE", 0) if counted else 0,
+        "convert_to": data.wanted_format() if convert else "",
+        "md5": text(image, "TEMPLATE/MD5").strip(),
+        "sha1": text(image, "TEMPLATE/SHA1").strip(),
+        "decompress": data.decompress(),
+        "plain": data.files(),
+        "sparse": data.setting("SPARSE", "yes").strip().lower() != "no",
+    }
+
+
+def _mkfs(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    image = data.needed_image()
+    fs = text(image, "FS").strip().lower()
+    return {
+        **context.settings.common(),
+        **data.new_image(),
+        "format": text(image, "FORMAT", "raw").strip(),
+        "size": number(image, "SIZE"),
+        **filesystem(context, fs),
+    }
+
+
+def filesystem(context: Context, fs: str) -> dict[str, Any]:
+    """File system options out of datastore.conf (contract-ds 5.6)."""
+    import shlex
+
+    supported = context.settings.datastore("SUPPORTED_FS", "ext2,ext3,ext4,xfs")
+    name = "FS_OPTS_" + fs
+    try:
+        options = shlex.split(context.settings.datastore(name)) if fs.isidentifier() else []
+    except ValueError:
+        raise BadCall(f"{name} in datastore.conf has an open quote") from None
+    return {
+        "fs": fs,
+        "fs_options": options,
+        "supported_fs": [part.strip() for part in supported.split(",") if part.strip()],
+    }
+
+
+def _clone(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    image = data.needed_image()
+    if text(data.root, "SOURCE_BRIDGE_LIST").strip():
+        raise Unsupported("The image's datastore has BRIDGE_LIST, which these drivers do not support")
+    return {
+        **context.settings.common(),
+        **data.new_image(),
+        "source": need(image, "PATH"),
+        "format": text(image, "FORMAT", "raw").strip(),
+        "convert_to": data.wanted_format(),
+    }
+
+
+def _rm(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    return {
+        **context.settings.common(),
+        "driver": need(data.store, "DS_MAD"),
+        "datastore": need(data.store, "BASE_PATH"),
+        "source": need(data.needed_image(), "SOURCE"),
+    }
+
+
+def _stat(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    common = context.settings.common()
+    # oned waits 90 seconds for this answer (contract-ds 3)
+    common["stall_timeout"] = min(common["stall_timeout"], 70)
+    common["command_timeout"] = min(common["command_timeout"], 70)
+    return {
+        **common,
+        **data.directories(),
+        "driver": need(data.store, "DS_MAD"),
+        "source": need(data.needed_image(), "PATH"),
+        "decompress": data.decompress(),
+        "plain": data.files(),
+    }
+
+
+def _monitor(context: Context, _here: bool) -> dict[str, Any]:
+    data = Data()
+    return {
+        **context.settings.common(),
+        "driver": need(data.store, "DS_MAD"),
+        "datastore": need(data.store, "BASE_PATH"),
+    }
+
+
+def _size(voice: Voice, result: dict[str, Any]) -> None:
+    voice.answer(str(result["size"]))
+
+
+def _totals(voice: Voice, result: dict[str, Any]) -> None:
+    voice.lines([f"{name}_MB={result[name.lower() + '_mb']}" for name in ("USED", "FREE", "TOTAL")])
+
+
+_CALLS: dict[str, tuple[Callable[[Context, bool], dict[str, Any]], Callable[[Voice, dict[str, Any]], None] | None]] = {
+    "cp": (_cp, _source),
+    "mkfs": (_mkfs, _source),
+    "clone": (_clone, _source),
+    "rm": (_rm, None),
+    "stat": (_stat, _size),
+    "monitor": (_monitor, _totals),
+}
+
+
+def call(mad: str, action: str, given: list[str]) -> Call:
+    """The call of ``datastore/<mad>/<action> ID``; the document has all ids (contract-ds 14, row 1)."""
+    found = _CALLS.get(action)
+    if found is None:
+        raise Unsupported(f"{action}: Operation not supported")
+    arguments(action, given, "ID", optional=1)
+    complete, reply = found
+
+    def completed(context: Context, here: bool) -> dict[str, Any]:
+        # the folder that oned chose is the driver, whatever the document says
+        return {**complete(context, here), "driver": mad}
+
+    return Call(f"ds_{action}", completed, reply=reply)

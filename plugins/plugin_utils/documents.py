@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documents from oned: read with a limit, decoded, parsed by lxml with everything dangerous switched off."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..module_utils._errors import BadCall, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+#: Largest document that is looked at, in bytes. A VM with hundreds of disks has some 100 KiB.
+LIMIT = 16 << 20
+_PATIENCE = 60.0
+
+
+def read_stdin() -> bytes:
+    """All of stdin; ``BadCall`` when it is too long or does not end within a minute."""
+    import select
+
+    parts: list[bytes] = []
+    size = 0
+    until = time.monotonic() + _PATIENCE
+    while True:
+        ready, _writers, _errors = select.select([0], [], [], max(until - time.monotonic(), 0))
+        if not ready:
+            raise BadCall(f"The document on stdin did not end within {_PATIENCE:g} seconds")
+        data = os.read(0, 1 << 20)
+        if not data:
+            return b"".join(parts)
+        parts.append(data)
+        size += len(data)
+        if size > LIMIT:
+            raise BadCall(f"The document on stdin is larger than {LIMIT >> 20} MB")
+
+
+def decode(data: bytes) -> bytes:
+    """XML as it is, or out of base64: oned sends most documents encoded, some plain (contract-ds 4.2)."""
+    text = data.strip()
+    if not text:
+        raise BadCall("There is no document on stdin")
+    if text.startswith(b"<"):
+        return text
+    import binascii
+
+    try:
+        decoded = binascii.a2b_base64(b"".join(text.split()), strict_mode=True)
+    except TypeError:
+        # strict_mode came with Python 3.11
+        decoded = _loosely(text)
+    except binascii.Error:
+        raise BadCall("The document on stdin is neither XML nor base64") from None
+    if not decoded.strip():
+        raise BadCall("There is no document on stdin")
+    return decoded
+
+
+def _loosely(text: bytes) -> bytes:
+    import base64
+    import binascii
+
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
+        raise BadCall("The document on stdin is neither XML nor base64") from None
+
+
+def parse(data: bytes, what: str = "The document on stdin") -> _Element:
+    """The root of a document; entities, DTDs and the network are off, and a document that brings a DTD is refused."""
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    if len(data) > LIMIT:
+        raise BadCall(f"{what} is larger than {LIMIT >> 20} MB")
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise BadCall(f"{what} is not XML: {one_line(str(error), 120)}") from None
+    if getattr(root.getroottree().docinfo, "doctype", ""):
+        raise BadCall(f"{what} brings a document type of its own, which is not read")
+    return root
+
+
+def text(node: _Element, path: str, default: str = "") -> str:
+    """The text of an element; *default* when it is missing or empty."""
+    found = node.findtext(path)
+    return found if found else default
+
+
+def need(node: _Element, path: str, what: str = "The document on stdin") -> str:
+    """The text of an element that must be there."""
+    found = node.findtext(path)
+    if not found or not found.strip():
+        raise BadCall(f"{what} has no {node.tag if path == '.' else path}")
+    return found
+
+
+def number(node: _Element, path: str, default: int | None = None, what: str = "The document on stdin") -> int:
+    """A whole number; *default* when the element is missing or empty, an error when there is no default."""
+    found = text(node, path).strip()
+    if not found and default is not None:
+        return default
+    if not found:
+        raise BadCall(f"{what} has no {path}")
+    try:
+        return int(found)
+    except ValueError:
+        raise BadCall(f"{what} has '{one_line(found, 40)}' for {path}, which is not a number") from None
+
+
+def yes(value: str) -> bool:
+    """Whether a template value means yes."""
+    return value.strip().lower() in ("yes", "true")

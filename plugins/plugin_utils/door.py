@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The oned door: a wrapper's whole life, from its command line to its exit code.
+
+Read the call, see where it leads, open the session to a node, ask oned what is missing, run, answer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..module_utils._errors import BadCall, Corrupt, StorageError, one_line
+from .answer import Voice
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .calls import Call
+
+
+class Wrapper:
+    """Which wrapper was called, read from its own path: ``<remotes>/tm/<mad>/<action>[.<system mad>]``."""
+
+    def __init__(self, path: str) -> None:
+        parts = os.path.abspath(path).split("/")
+        if len(parts) < 5 or parts[-3] not in ("tm", "datastore"):
+            raise BadCall(f"'{one_line(path, 120)}' is not a wrapper of these drivers")
+        self.kind = "tm" if parts[-3] == "tm" else "ds"
+        self.mad = parts[-2]
+        self.action, _dot, self.system = parts[-1].partition(".")
+        self.root = "/".join(parts[:-3])
+
+    def call(self, arguments: list[str]) -> Call:
+        """The call that these arguments make."""
+        if self.kind == "ds":
+            from . import calls_ds
+
+            return calls_ds.call(self.mad, self.action, arguments)
+        from . import calls_tm
+
+        return calls_tm.call(self.action, arguments)
+
+
+def main(path: str, arguments: list[str]) -> int:
+    """Run the wrapper at *path*; the exit code is 0 or 1."""
+    voice = Voice(path)
+    try:
+        return _run(Wrapper(path), voice, arguments)
+    except StorageError as error:
+        voice.fail(error)
+    except KeyboardInterrupt:
+        voice.fail(StorageError("Interrupted"))
+    except BrokenPipeError:
+        # nobody reads the answer: it is not delivered, so what was made is taken back by the next action
+        return 1
+    except Exception as error:
+        # whatever else goes wrong is ours to mend, and one clean sentence all the same
+        import traceback
+
+        trouble = StorageError(f"An unexpected error: {type(error).__name__}: {error}")
+        trouble.detail = traceback.format_exc()
+        voice.fail(trouble)
+    return 1
+
+
+def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
+    from ..module_utils.drivers import registry
+    from .launch import Launch, Placement
+
+    settings = Settings(wrapper.root)
+    call = wrapper.call(arguments)
+    driver = registry.load(wrapper.kind, wrapper.mad, wrapper.system)
+    if call.early and driver.idle(wrapper.action, call.early):
+        return 0
+    driver.method(wrapper.action)
+    rule = driver.leads.get(wrapper.action, "node")
+    placement = Placement(rule, call.hosts, settings, wrapper.kind)
+    launch = Launch(placement, settings, voice, call.action, wrapper.mad, wrapper.system)
+    try:
+        if call.hasty:
+            launch.open()
+        options = _options(wrapper, call, settings, placement)
+        if driver.idle(wrapper.action, options):
+            return 0
+        explain = os.environ.get("ONE_STORAGE_EXPLAIN", "") not in ("", "0")
+        result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
+        if explain:
+            voice.lines(_explained(result, options, placement.lead or os.uname().nodename))
+        else:
+            _reply(call, voice, result)
+        launch.delivered()
+        if os.environ.get("ONE_STORAGE_TRACE"):
+            # for people who try a wrapper by hand, and for the demonstration; oned never sets it
+            voice.log("DEBUG", f"launcher {launch.name}, run {result.get('run_id')}")
+    finally:
+        launch.close()
+    return 0
+
+
+def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Any) -> dict[str, Any]:
+    from ..module_utils import _actions
+    from .calls import Context
+    from .oned import Oned
+
+    oned = Oned(deadline=settings.number("ONED_TIMEOUT", 30))
+    options = call.complete(Context(oned, settings), placement.here)
+    known = _actions.ACTIONS[call.action].options
+    options["driver"] = wrapper.mad
+    if "system_driver" in known:
+        options["system_driver"] = wrapper.system
+    if "peer" in known and placement.peer:
+        options["peer"] = placement.peer
+        options["peer_python"] = settings.text("NODE_PYTHON", "/usr/bin/python3")
+        options["ciphers"] = settings.text("CIPHERS")
+        options["connect_timeout"] = settings.number("CONNECT_TIMEOUT", 30)
+    if "peer_role" in known and placement.peer:
+        options["peer_role"] = placement.peer_role
+    return options
+
+
+def _reply(call: Call, voice: Voice, result: dict[str, Any]) -> None:
+    try:
+        call.reply(voice, result)
+    except KeyError as error:
+        raise Corrupt(f"The result of {call.action} has no {error}") from None
+
+
+def _explained(result: dict[str, Any], options: dict[str, Any], lead: str) -> list[str]:
+    """What an action would do, for a person: its steps, or that there is nothing to do."""
+    actions = result.get("actions") or []
+    lines = [f"{options['driver']} on {lead} would:"] if actions else [f"{options['driver']} on {lead}: nothing to do"]
+    lines += [f"  {number}. {action}" for number, action in enumerate(actions, 1)]
+    return lines

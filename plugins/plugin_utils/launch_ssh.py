@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Launcher *ssh*: the node has our build, one SSH command over a shared connection runs the core there.
+
+The session is opened before oned is asked, so that the node loads its driver meanwhile. Its stdin is a lifeline:
+when this process ends, however it ends, the node stops before its next step and undoes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..module_utils._errors import DeadlineOver, StorageError, Unreachable, from_record
+from ..module_utils.tools import ssh
+from ..module_utils.tools.wire import Gone, Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+    from .settings import Settings
+
+NODE_DIRECTORY = "/var/tmp/one"
+
+
+class NoBuild(Exception):
+    """The node cannot run our core, and has not begun to: it has none, another build, or no such Python."""
+
+
+class Node:
+    """One session with a node.
+
+    :param hint: action, driver and system driver, which the node loads while we ask oned.
+    :param agent: forward the agent, for an action with a peer; then the connection is not shared.
+    """
+
+    name = "ssh"
+
+    def __init__(self, host: str, settings: Settings, build: str, hint: list[str], agent: bool) -> None:
+        self.host = host
+        self._build = build
+        self._connect = settings.number("CONNECT_TIMEOUT", 30)
+        entry = os.path.join(settings.text("REMOTE_DIRECTORY", NODE_DIRECTORY), "one_storage", "node.py")
+        python = settings.text("NODE_PYTHON", "/usr/bin/python3")
+        self._line = ssh.command(
+            host, [python, "-I", entry, *hint], shared=not agent, agent=agent, connect=min(10, self._connect)
+        )
+        self._until = time.monotonic() + self._connect
+        self._start()
+
+    def _start(self) -> None:
+        import subprocess
+
+        self._errors = os.memfd_create("stderr")
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            self._line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
+        )
+        assert self._process.stdin and self._process.stdout
+        self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
+
+    def run(self, action: str, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
+        """The result of the action.
+
+        :raises NoBuild: before any step, when the node has no or another build.
+        :raises StorageError: what failed on the node, or on the way to it.
+        """
+        self._greet()
+        try:
+            self._wire.send(
+                {"action": action, "options": options, "build": self._build, "check": check, "fault": fault}
+            )
+            answer = self._wire.receive()
+        except Gone as error:
+            self._end()
+            raise Unreachable(
+                f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._said()
+            ) from None
+        if "refused" in answer:
+            raise NoBuild(str(answer["refused"]))
+        if "error" in answer:
+            failure = from_record(answer["error"])
+            failure.host = failure.host or self.host
+            raise failure
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise StorageError(f"{self.host} sent something that is not a result")
+        return result
+
+    def _greet(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                hello = self._wire.receive(self._until)
+                break
+            except TimeoutError:
+                self._end()
+                raise DeadlineOver(f"{self.host} does not answer within {self._connect} seconds") from None
+            except Gone:
+                rc = self._end()
+                said = self._said()
+                if rc in (2, 127) and ("can't open file" in said or "No such file" in said or "not found" in said):
+                    raise NoBuild("this node has none of our files") from None
+                if not ssh.may_pass(said) or time.monotonic() + pause > self._until:
+                    raise ssh.failure(self.host, said, rc) from None
+            # many actions start at once and sshd refuses some logins and sessions: jitter keeps them apart
+            time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
+            pause = min(pause * 2, 2)
+            self._start()
+        if hello.get("hello") != self._build:
+            raise NoBuild(f"this node has build {str(hello.get('hello'))[:12]}, we have {self._build[:12]}")
+
+    def delivered(self) -> None:
+        """The answer is out: let the node close its journal."""
+        try:
+            self._wire.send({"delivered": True})
+            self._wire.receive()
+        except (Gone, TimeoutError):
+            # the answer stands; what the node could not tidy, its next action does
+            pass
+        self._end()
+
+    def close(self) -> None:
+        """Give the session up; an action that runs is undone."""
+        self._end()
+
+    def _end(self) -> int:
+        import subprocess
+
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+        try:
+            return self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _said(self) -> str:
+        size = os.lseek(self._errors, 0, os.SEEK_END)
+        return os.pread(self._errors, min(size, 65536), max(0, size - 65536)).decode("utf-8", "replace")
