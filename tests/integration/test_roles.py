@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from plugins.plugin_utils.settings import read
 from tests.tools.stage import stage
 
 BIN = Path(sys.executable).parent
 SECONDS = 120
-SETTINGS = {"LAUNCHER": "auto", "ODD": 'a "b" $(id) `id` \\ $HOME', "NUMBER": 3}
+SETTINGS = {"LAUNCHER": "auto", "ODD": 'a "b" $(id) `id` \\ $HOME', "NAME": "d'or", "NUMBER": 3}
 
 
 class Site:
@@ -99,6 +100,7 @@ def test_settings_are_written_as_a_shell_reads_them(site: Site) -> None:
         script = f'. "$1"; printf %s "${name}"'
         command = ["/bin/sh", "-eu", "-c", script, "sh", str(file)]
         assert subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout == str(value)
+    assert read(str(file)) == {name: str(value) for name, value in SETTINGS.items()}
     assert site.deploy("--limit", "frontend", settings=SETTINGS)[0] == 0
 
     # Without settings the file is the operator's.
@@ -107,7 +109,7 @@ def test_settings_are_written_as_a_shell_reads_them(site: Site) -> None:
     assert file.read_text() == written
 
 
-@pytest.mark.parametrize("settings", [{"lower": "x"}, {"A;B": "x"}, {"NAME": "two\nlines"}])
+@pytest.mark.parametrize("settings", [{"lower": "x"}, {"A;B": "x"}, {"NAME": "two\nlines"}, {"NAME": "$d'or"}])
 def test_settings_that_the_file_cannot_hold_are_refused(site: Site, settings: dict[str, str]) -> None:
     with pytest.raises(AssertionError, match="Names of settings are capital letters"):
         site.deploy("--limit", "frontend", settings=settings)
