@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the core have in common."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.core.support import World
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in memory where there is one: these tests flush to disk hundreds of times."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    path = Path(tempfile.mkdtemp(prefix="one_storage-", dir=memory))
+    yield path.resolve()
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def world(folder: Path) -> World:
+    """Datastores in memory."""
+    return World(folder)
+
+
+@pytest.fixture
+def disk_world(tmp_path: Path) -> World:
+    """Datastores on disk, for what a file system in memory does differently."""
+    return World(tmp_path.resolve())
