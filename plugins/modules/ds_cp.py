@@ -1,0 +1,210 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import an image into a datastore."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ds_cp
+short_description: import an image into a datastore
+version_added: 0.1.0
+description:
+  - Brings an image from a local file or from a URL into an image datastore. OpenNebula calls this action when
+    an image is registered with a C(PATH), when one is uploaded, and for files of a files datastore (kernels,
+    context files).
+  - The data is read once. While it passes it is limited, hashed and, if O(sparse), freed of blocks of zeros.
+    Holes of a local file stay holes, and where the file system can, blocks are shared in place of copied.
+  - What arrived is then looked at before it becomes an image. It is refused when it is compressed (unless
+    O(decompress) is V(false)), when it names a backing file or an external data file, and when its virtual size
+    is larger than O(size). An image that could read another file of the host must never get into a datastore.
+  - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
+author:
+  - one_storage.drivers contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - one_storage.drivers.attributes
+  - one_storage.drivers.common
+  - one_storage.drivers.datastore
+  - one_storage.drivers.new_image
+  - one_storage.drivers.directories
+options:
+  source:
+    description:
+      - Absolute path of a file on the lead, or an C(http://) or C(https://) URL (C(PATH) of the image). Other kinds
+        of URL are refused.
+      - A path is followed to the file that it stands for, and that is held against O(safe_dirs) and
+        O(restricted_dirs).
+    type: str
+    required: true
+  size:
+    description:
+      - Size in MB that was counted for the image (C(SIZE) of the image). Neither the bytes that arrive nor the
+        virtual size of what they are may be more.
+      - With V(0) there is no limit.
+    type: int
+    default: 0
+  convert_to:
+    description:
+      - Format to which the image is converted, if it has another (C(DRIVER) of the datastore, unless C(CONVERT) is
+        C(NO)). An encrypted image (LUKS) is never converted.
+      - If empty, it stays as it came.
+    type: str
+    choices: ['', raw, qcow2]
+    default: ''
+  md5:
+    description:
+      - The MD5 that the source must have, in hexadecimal. Taken of what arrives, before a conversion. Empty for
+        none.
+    type: str
+    default: ''
+  sha1:
+    description:
+      - The SHA1 that the source must have, in hexadecimal. Empty for none. If both are given, both must be right.
+    type: str
+    default: ''
+  decompress:
+    description:
+      - If V(true), a compressed source (gzip, bzip2, xz and others) is refused, because this build does not
+        decompress. Nobody wants a gzip file as a disk.
+      - If V(false), the file is taken as it is (C(NO_DECOMPRESS=YES) of the datastore).
+    type: bool
+    default: true
+  plain:
+    description:
+      - Whether this is a file and not a disk, such as a kernel or a context file. Then its content is not looked
+        at, it is never converted, and its format is V(raw). A files datastore sets it.
+    type: bool
+    default: false
+  sparse:
+    description:
+      - Whether blocks of zeros in what comes from a URL are left out of the file (C(SPARSE) of the datastore).
+    type: bool
+    default: true
+requirements:
+  - C(qemu-img)
+notes:
+  - There is no O(ignore:force). An image that is there under its name is complete, and the answer is that it is
+    there. To import the source once more, remove the image first.
+  - In check mode the source is looked for and held against the directories that are closed to imports. Nothing
+    is fetched, so whether the content will be accepted is not known.
+seealso:
+  - module: one_storage.drivers.ds_stat
+  - module: one_storage.drivers.ds_rm
+  - module: one_storage.drivers.ds_clone
+"""
+
+EXAMPLES = r"""
+- name: Import a file, converted to qcow2
+  one_storage.drivers.ds_cp:
+    driver: fs
+    datastore: /var/lib/one/datastores/1
+    datastore_id: 1
+    image_id: 12
+    regtime: 1767225600
+    source: /var/tmp/debian-12.raw
+    size: 3072
+    convert_to: qcow2
+    safe_dirs: [/var/tmp]
+  register: image
+
+- name: Import from a web server and prove what came
+  one_storage.drivers.ds_cp:
+    driver: fs
+    datastore: /var/lib/one/datastores/1
+    datastore_id: 1
+    image_id: 13
+    regtime: 1767229200
+    source: https://images.example.org/debian-12.qcow2
+    md5: 9e107d9d372bb6826bd81d3542a419d6
+
+- name: Put a kernel into the files datastore
+  one_storage.drivers.ds_cp:
+    driver: fs
+    datastore: /var/lib/one/datastores/2
+    datastore_id: 2
+    image_id: 14
+    regtime: 1767232800
+    source: /var/tmp/vmlinuz
+    plain: true
+    decompress: false
+"""
+
+RETURN = r"""
+source:
+  description: Path of the image (C(SOURCE) of the image), in the spelling of O(datastore).
+  returned: success, except in check mode when the image is not there yet
+  type: str
+  sample: /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e
+format:
+  description: The format of what is in the datastore now. What is not a disk, and an encrypted one, is V(raw).
+  returned: success, except in check mode when the image is not there yet
+  type: str
+  sample: qcow2
+actions:
+  description:
+    - What was done, one sentence a step, with the host first. In check mode, what would be done next. What can be known
+      only after these steps is not in it.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - 'frontend: copy /var/tmp/debian-12.raw'
+    - 'frontend: write fetched as a qcow2 image of its own'
+    - 'frontend: put the image /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e in place'
+run_id:
+  description:
+    - Name of this run in the journal and in the log. Empty when the options alone say that there is nothing to do.
+  returned: success
+  type: str
+  sample: 5f0c9d1e77ab
+error:
+  description:
+    - The parts of the sentence in RV(ignore:msg), for programs.
+    - Not returned when the task's options themselves are wrong.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description:
+        - The kind of error. V(bad-call), V(refused), V(unsupported), V(missing), V(no-space), V(no-access),
+          V(tool-failed), V(unreachable), V(deadline), V(busy), V(cancelled), V(corrupt), or V(failed) for all else.
+      type: str
+      returned: always
+      sample: refused
+    sentence:
+      description: What failed, with the path.
+      type: str
+      returned: always
+      sample: Not allowed to copy image from /etc/shadow, check RESTRICTED_DIRS in your datastore
+    host:
+      description: Where it failed. Empty when it makes no difference.
+      type: str
+      returned: always
+      sample: host01
+    undone:
+      description: What became of the steps before the failure. Empty when there were none.
+      type: str
+      returned: always
+      sample: nothing was changed
+    todo:
+      description: What can be done about it. May be empty.
+      type: str
+      returned: always
+      sample: ''
+    detail:
+      description: Command line, exit code and error output of the command that failed. May be empty.
+      type: str
+      returned: always
+      sample: ''
+"""
+
+from ..module_utils._module import main as run_module
+
+
+def main() -> None:
+    """Run the action on this host."""
+    run_module("ds_cp")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make a swap disk for a virtual machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tm_mkswap
+short_description: make a swap disk for a virtual machine
+version_added: 0.1.0
+description:
+  - Makes a raw disk that is a swap area with the label C(swap). OpenNebula calls this action when a virtual
+    machine with such a disk starts, or one is attached.
+  - The lead is the node. There is no peer.
+author:
+  - one_storage.drivers contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - one_storage.drivers.attributes
+  - one_storage.drivers.common
+  - one_storage.drivers.system_driver
+  - one_storage.drivers.datastore
+  - one_storage.drivers.force
+options:
+  datastore:
+    description: Directory of the system datastore in which the disk is made.
+    type: str
+    required: true
+  destination:
+    description:
+      - Path of the new disk, C(<datastore>/<vm id>/disk.<n>). The directory of the virtual machine is made when it
+        is not there.
+    type: str
+    required: true
+  size:
+    description: Size of the disk in MB, at least 1.
+    type: int
+    required: true
+requirements:
+  - C(mkswap)
+seealso:
+  - module: one_storage.drivers.tm_mkimage
+  - module: one_storage.drivers.tm_delete
+"""
+
+EXAMPLES = r"""
+- name: 2 GB of swap
+  one_storage.drivers.tm_mkswap:
+    driver: qcow2
+    datastore: /var/lib/one/datastores/100
+    destination: /var/lib/one/datastores/100/42/disk.4
+    size: 2048
+"""
+
+RETURN = r"""
+path:
+  description: Path of the disk, without double slashes.
+  returned: success, except in check mode when something would be done
+  type: str
+  sample: /var/lib/one/datastores/100/42/disk.4
+actions:
+  description:
+    - What was done, one sentence a step, with the host first. In check mode, what would be done next. What can be known
+      only after these steps is not in it.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - 'node01: create an empty raw image of 2048 MB'
+    - 'node01: make the image a swap area'
+    - 'node01: put the disk /var/lib/one/datastores/100/42/disk.4 in place'
+run_id:
+  description:
+    - Name of this run in the journal and in the log. Empty when the options alone say that there is nothing to do.
+  returned: success
+  type: str
+  sample: 5f0c9d1e77ab
+error:
+  description:
+    - The parts of the sentence in RV(ignore:msg), for programs.
+    - Not returned when the task's options themselves are wrong.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description:
+        - The kind of error. V(bad-call), V(refused), V(unsupported), V(missing), V(no-space), V(no-access),
+          V(tool-failed), V(unreachable), V(deadline), V(busy), V(cancelled), V(corrupt), or V(failed) for all else.
+      type: str
+      returned: always
+      sample: tool-failed
+    sentence:
+      description: What failed, with the path.
+      type: str
+      returned: always
+      sample: 'Cannot make the image a swap area: mkswap: error: swap area needs to be at least 40 KiB'
+    host:
+      description: Where it failed. Empty when it makes no difference.
+      type: str
+      returned: always
+      sample: host01
+    undone:
+      description: What became of the steps before the failure. Empty when there were none.
+      type: str
+      returned: always
+      sample: nothing was changed
+    todo:
+      description: What can be done about it. May be empty.
+      type: str
+      returned: always
+      sample: ''
+    detail:
+      description: Command line, exit code and error output of the command that failed. May be empty.
+      type: str
+      returned: always
+      sample: ''
+"""
+
+from ..module_utils._module import main as run_module
+
+
+def main() -> None:
+    """Run the action on this host."""
+    run_module("tm_mkswap")
+
+
+if __name__ == "__main__":
+    main()
