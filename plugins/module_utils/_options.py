@@ -17,33 +17,42 @@ if TYPE_CHECKING:
 
     Spec = dict[str, dict[str, Any]]
 
-_TRUE = frozenset(("y", "yes", "on", "1", "true", "t"))
-_FALSE = frozenset(("n", "no", "off", "0", "false", "f"))
+_TRUE = ("y", "yes", "on", "1", "true", "t")
+_FALSE = ("n", "no", "off", "0", "false", "f")
+#: More digits than any of our numbers has; a power of ten with a huge exponent would take forever to write out.
+_DIGITS = 40
 
 
 def check(name: str, spec: Spec, given: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters, complete with defaults and converted to their types.
 
+    As with AnsibleModule an option that is given as null is given: where there is no default it stays null, else it is
+    converted like any other value. Of several mistakes the same one is told: missing options first, then types, choices
+    and unknown options.
+
     :param name: the module's name, for the sentence about unknown parameters.
     :raises BadCall: with Ansible's wording.
     """
+    missing = sorted(key for key, rule in spec.items() if rule.get("required") and key not in given)
+    if missing:
+        raise BadCall(f"missing required arguments: {', '.join(missing)}")
+    result: dict[str, Any] = {}
+    for key, rule in spec.items():
+        value = given.get(key, rule.get("default"))
+        if value is not None or rule.get("required") or "default" in rule:
+            value = _typed(key, rule, value)
+        result[key] = value
+    for key, rule in spec.items():
+        choices = rule.get("choices")
+        if choices and key in given and result[key] not in choices:
+            allowed = ", ".join(str(choice) for choice in choices)
+            raise BadCall(f"value of {key} must be one of: {allowed}, got: {result[key]}")
     unknown = sorted(key for key in given if key not in spec)
     if unknown:
         raise BadCall(
             f"Unsupported parameters for ({name}) module: {', '.join(unknown)}. "
             f"Supported parameters include: {', '.join(sorted(spec))}."
         )
-    missing = sorted(key for key, rule in spec.items() if rule.get("required") and given.get(key) is None)
-    if missing:
-        raise BadCall(f"missing required arguments: {', '.join(missing)}")
-    result: dict[str, Any] = {}
-    for key, rule in spec.items():
-        value = given.get(key)
-        if value is None:
-            value = rule.get("default")
-        if value is not None:
-            value = _typed(key, rule, value)
-        result[key] = value
     return result
 
 
@@ -51,42 +60,66 @@ def _typed(key: str, rule: dict[str, Any], value: Any) -> Any:
     kind = rule.get("type", "str")
     try:
         value = _convert(kind, value)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise BadCall(
             f"argument '{key}' is of type {type(value).__name__} and we were unable to convert to {kind}: {error}"
         ) from None
-    if kind == "list":
-        value = [_typed(key, {"type": rule.get("elements", "str")}, item) for item in value]
-    choices = rule.get("choices")
-    if choices and value not in choices:
-        allowed = ", ".join(str(choice) for choice in choices)
-        raise BadCall(f"value of {key} must be one of: {allowed}, got: {value}")
-    return value
+    # the elements of our lists are text, and anything can be text
+    return [_text(item) for item in value] if kind == "list" else value
 
 
 def _convert(kind: str, value: Any) -> Any:
     if kind == "bool":
-        if isinstance(value, bool):
-            return value
-        text = str(value).strip().lower()
-        if text in _TRUE:
-            return True
-        if text in _FALSE:
-            return False
-        raise TypeError(f"The value '{value}' is not a valid boolean.")
+        return _truth(value)
     if kind == "int":
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise TypeError(f"{type(value)} cannot be converted to an int")
-        try:
-            return int(value)
-        except ValueError:
-            raise TypeError(f"{value!r} cannot be converted to an int") from None
+        return _integer(value)
     if kind == "list":
         if isinstance(value, list):
             return value
         if isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
+            return value.split(",")
+        if isinstance(value, (int, float)):
+            return [str(value)]
         raise TypeError(f"{type(value)} cannot be converted to a list")
-    if isinstance(value, (dict, list)):
-        raise TypeError(f"{value!r} is not a string and conversion is not allowed")
-    return str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (str, int, float)):
+        raise TypeError(f"{type(value)} cannot be converted to a bool")
+    plain = value.lower().strip() if isinstance(value, str) else str(int(value)) if value in (0, 1) else ""
+    if plain in _TRUE:
+        return True
+    if plain in _FALSE:
+        return False
+    # Ansible names them in no order, another one in each run
+    valid = ", ".join(repr(word) for word in (*_TRUE, 1, *_FALSE, 0))
+    raise TypeError(f"The value '{value}' is not a valid boolean. Valid booleans include: {valid}")
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    try:
+        return int(value) if isinstance(value, str) else _whole(value)
+    except ValueError:
+        return _whole(value)
+
+
+def _whole(value: Any) -> int:
+    """What Ansible takes for an integer besides: ``"5.0"``, ``5.0``, ``"1e3"``."""
+    import decimal
+
+    try:
+        number = decimal.Decimal(value)
+        if number.is_finite() and number.adjusted() < _DIGITS and number == int(number):
+            return int(number)
+    except (decimal.DecimalException, TypeError, ValueError):
+        pass
+    raise TypeError(f'"{value!r}" cannot be converted to an int')

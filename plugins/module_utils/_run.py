@@ -34,9 +34,18 @@ class Mode:
     :param check: only say what would be done.
     :param stopped: asked before each step; true when the caller went away.
     :param fault: for fault tests only: kill this process before (``3``) or after (``3+``) that step.
+    :param shared: whether SSH connections may be shared with other actions: on the front-end, which logs in with a key
+        of its own, but not on a node, which has nothing but the agent lent to this action.
     """
 
-    def __init__(self, check: bool = False, stopped: Callable[[], bool] | None = None, fault: str = "") -> None:
+    def __init__(
+        self,
+        check: bool = False,
+        stopped: Callable[[], bool] | None = None,
+        fault: str = "",
+        shared: bool = False,
+    ) -> None:
+        self.shared = shared
         self.check = check
         self.stopped = stopped or (lambda: False)
         self.fault = fault
@@ -78,7 +87,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
     if driver.idle(entry.name, options):
         return Outcome({"changed": False, "actions": [], "changes": [], "run_id": ""}, lambda: None)
     number = os.urandom(6).hex()
-    site = _site(entry.name, options, driver.peer_actions, number)
+    site = _site(entry.name, options, driver.peer_actions, number, mode.shared)
     site.check = mode.check
     request = Request(entry.name, options, site)
     claims = driver.claims_for(entry.name, options)
@@ -159,7 +168,7 @@ def _changes(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) 
     ]
 
 
-def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str) -> Site:
+def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str, shared: bool) -> Site:
     timeouts = Timeouts(options["command_timeout"], options["stall_timeout"], options["lock_timeout"])
     lead = Host(os.uname().nodename)
     name = options.get("peer") or ""
@@ -170,7 +179,7 @@ def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], n
     from .tools import peer
 
     settings = peer.Settings(
-        options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"]
+        options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"], shared
     )
     return Site(lead, peer.connect(name, settings), number, timeouts)
 

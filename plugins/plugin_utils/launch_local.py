@@ -27,7 +27,7 @@ class Local:
         """The result of the action; ``StorageError`` when it failed."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        self._outcome = _run.run(action, options, _run.Mode(check, lambda: self._ended, fault))
+        self._outcome = _run.run(action, options, _run.Mode(check, lambda: self._ended, fault, shared=True))
         return self._outcome.result
 
     def delivered(self) -> None:

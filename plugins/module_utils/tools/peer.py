@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+#: Up to so many bytes travel with the calls; a context image does.
+_SMALL = 2 << 20
+
 # Reads one frame of sources, makes modules of them under the package name "sent", calls sent.<entry>.
 _BOOT = """
 import importlib.util, json, os, sys
@@ -53,22 +56,37 @@ def _source(name: str) -> str:
 
 
 class Settings:
-    """How hosts are reached."""
+    """How hosts are reached.
 
-    def __init__(self, python: str = "/usr/bin/python3", ciphers: str = "", connect: float = 30, stall: float = 60):
+    :param connect: seconds to wait for a session.
+    :param stall: seconds without progress after which a stream of data fails.
+    :param shared: whether the session of calls may go over a shared connection; streams of data never do.
+    """
+
+    def __init__(
+        self,
+        python: str = "/usr/bin/python3",
+        ciphers: str = "",
+        connect: float = 30,
+        stall: float = 60,
+        shared: bool = False,
+    ) -> None:
+        self.shared = shared
         self.python = python
         self.ciphers = ciphers
         self.connect = connect
         self.stall = stall
 
 
-def _start(host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any]) -> _Session:
+def _start(
+    host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
+) -> _Session:
     import json
 
     line = ssh.command(
         host,
         [settings.python, "-I", "-c", _BOOT],
-        shared=False,
+        shared=shared,
         ciphers=settings.ciphers,
         connect=max(1, int(settings.connect)),
     )
@@ -138,7 +156,9 @@ class Peer:
         until = time.monotonic() + settings.connect
         pause = 0.1
         while True:
-            self._session = _start(name, settings, ["wire", "host", "peer_main"], "serve", [name])
+            self._session = _start(
+                name, settings, ["wire", "host", "peer_main"], "serve", [name], shared=settings.shared
+            )
             try:
                 self._open(until)
                 break
@@ -206,6 +226,11 @@ class Peer:
 
     def push(self, entries: list[list[str]], folder: str) -> dict[str, Any]:
         """Stream local (path, name) pairs into a folder of the peer; bytes and digest are returned."""
+        small = _small(entries)
+        if small is not None:
+            for name, content in small:
+                self._call("place", (os.path.join(folder, name), *content, folder), {})
+            return {}
         from . import stream
 
         session = _start(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "receive", [
@@ -255,6 +280,25 @@ class Peer:
             if end is None:
                 session.process.kill()
                 session.close()
+
+
+def _small(entries: list[list[str]]) -> list[tuple[str, tuple[str, str]]] | None:
+    """Name, base64 text and digest of files so small that a connection of their own would cost more than they do."""
+    import base64
+    import hashlib
+    import stat
+
+    found = []
+    total = 0
+    for path, name in entries:
+        info = os.lstat(path)
+        total += info.st_size
+        if not stat.S_ISREG(info.st_mode) or total > _SMALL:
+            return None
+        with open(path, "rb") as file:
+            data = file.read(_SMALL)
+        found.append((name, (base64.b64encode(data).decode(), hashlib.sha256(data).hexdigest())))
+    return found
 
 
 def connect(name: str, settings: Settings) -> Host:
