@@ -206,8 +206,8 @@ def relayer(request: Request, old: str, part: str, where: str, root: str, seen_f
     for number in numbers:
         backing = base(backing_of(request, os.path.join(old + ".snap", str(number)), seen_from))
         if backing:
-            # what is not numbered is the image itself, which layer 0 stands for
-            layer = backing if backing.isdigit() else "0"
+            # what is no layer is the image itself, which layer 0 stands for
+            layer = backing if backing.isdigit() and int(backing) in numbers else "0"
             steps.append(Rebase(where, os.path.join(snap, str(number)), f"{name}.snap/{layer}"))
     steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
     linked = (host.stat(old) or {}).get("kind") == "link"
