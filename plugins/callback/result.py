@@ -1,4 +1,5 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the result of an ad hoc run to a file."""
 
