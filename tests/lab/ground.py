@@ -54,7 +54,7 @@ class LabGround:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.frontend = lab.frontend
-        self.nodes = list(lab.nodes)
+        self.nodes: Sequence[str] = list(lab.nodes)
         self.oned = Oned(Settings(frontend=lab.frontend))
         equip_front_end(lab, lab.frontend, self.oned.settings)
         self.server = ApiServer(self.oned, network_of=lab.leader(lab.frontend))
@@ -101,14 +101,16 @@ class LocalGround:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.frontend = socket.gethostname()
-        self.nodes = ["localhost"]
+        # two names for one machine, so that a migration has somewhere to go
+        self.nodes: Sequence[str] = ["localhost", "127.0.0.1"]
         self.oned = Oned(Settings(frontend=self.frontend, var_location=f"{folder}/"))
         install_commands(folder / "bin")
         write_session(folder / "one_auth", self.oned.settings.session)
         lay_out(Path(self.oned.settings.remotes))
         self.server = ApiServer(self.oned)
         self.server.start()
-        self.oned.add_host("localhost")
+        for node in self.nodes:
+            self.oned.add_host(node)
 
     def runner(self, environment: Mapping[str, str] | None = None) -> Runner:
         given = {

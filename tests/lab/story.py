@@ -105,6 +105,8 @@ class Story:
         self.runner.observer = observer
         self.life = Life(ground.oned, self.runner, guest=self._guest)
         self.chapters: list[Chapter] = []
+        #: Told the name of each event before it begins.
+        self.on_event: Callable[[str], None] = lambda _title: None
         #: What each disk must hold, by disk id.
         self.golden: dict[int, bytearray] = {}
         self.vm = -1
@@ -191,6 +193,7 @@ class Story:
         ):
             chapter = Chapter(title)
             self.chapters.append(chapter)
+            self.on_event(title)
             for outcome in event():
                 chapter.calls += outcome.calls
                 if not outcome.ok:
