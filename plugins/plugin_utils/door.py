@@ -80,7 +80,7 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     launch = Launch(placement, settings, voice, call.action, wrapper.mad, wrapper.system)
     try:
         if call.hasty:
-            launch.open()
+            launch.prepare()
         options = _options(wrapper, call, settings, placement)
         if driver.idle(wrapper.action, options):
             return 0

@@ -90,13 +90,19 @@ class Launch:
         """The launcher that was used."""
         return self._used.name if self._used else ""
 
-    def open(self) -> None:
-        """Open the session to a node, so that it gets ready while oned is asked."""
-        if not self._placement.here and self._how in ("auto", "ssh") and self._node is None:
+    def prepare(self) -> None:
+        """Open the session to a node, when there will be one, so that it gets ready while oned is asked."""
+        if not self._placement.here and self._how in ("auto", "ssh"):
+            self.open()
+
+    def open(self) -> Node:
+        """The session to the node."""
+        if self._node is None:
             from .launch_ssh import Node
 
             build = build_of(self._settings.root)
             self._node = Node(self._placement.lead, self._settings, build, self._hint, self._agent)
+        return self._node
 
     def run(self, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
         """Run the action and return its result."""
@@ -110,13 +116,12 @@ class Launch:
             return self._used.run(action, options, check, fault)
         from .launch_ssh import NoBuild
 
-        self.open()
-        assert self._node is not None
+        node = self.open()
         try:
-            self._used = self._node
-            return self._node.run(action, options, check, fault)
+            self._used = node
+            return node.run(action, options, check, fault)
         except NoBuild as reason:
-            self._node.close()
+            node.close()
             if self._how == "ssh":
                 raise Unsupported(
                     f"{self._placement.lead} cannot run the drivers: {reason}",

@@ -57,8 +57,8 @@ class Node:
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             self._line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )
-        assert self._process.stdin and self._process.stdout
-        self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
+        if self._process.stdin and self._process.stdout:
+            self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
 
     def run(self, action: str, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
         """The result of the action.

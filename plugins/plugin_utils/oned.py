@@ -178,7 +178,7 @@ class Oned:
 
         request = urllib.request.Request(self.endpoint, body, {"Content-Type": "text/xml"})
         try:
-            with urllib.request.urlopen(request, timeout=self._deadline) as response:
+            with urllib.request.build_opener().open(request, timeout=self._deadline) as response:
                 data: bytes = response.read(_LIMIT)
                 return data
         except OSError as error:

@@ -3,8 +3,8 @@
 """The story that the demonstration tells and the tests check: a VM's whole life on one pairing of drivers.
 
 A non-persistent disk, a persistent one, a volatile one, a swap disk and the context ISO go through CREATE, STOP,
-RESUME, MIGRATE and SHUTDOWN. The guest writes while it runs; after each event the contents of every disk are compared with what
-they must be.
+RESUME, MIGRATE and SHUTDOWN. The guest writes while it runs; after each event the contents of every disk are compared
+with what they must be.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Fs(Driver):
                 raise BadCall(f"'{one_line(source, 120)}' is not a URL")
             return source
         if "://" in source:
-            scheme = one_line(source.split("://")[0], 20)
+            scheme = one_line(source.partition("://")[0], 20)
             raise Refused(f"Images cannot be imported from '{scheme}://'", todo="use a path, http:// or https://")
         return allowed(request, source)
 

@@ -146,7 +146,7 @@ class Executor:
     def run(self, steps: list[Step]) -> None:
         """Run a batch; after an error the caller calls :meth:`fail`."""
         try:
-            self._open(steps)
+            journal = self._open(steps)
         except NoSpace:
             # a full datastore must still be able to give space back
             if not all(isinstance(step, Discard) for step in steps):
@@ -155,11 +155,11 @@ class Executor:
             return
         try:
             for step in steps:
-                self._one(step)
+                self._one(step, journal)
         except OSError as error:
             raise from_os(error, f"finish {self.words[-1] if self.words else 'the first step'}") from error
 
-    def _open(self, steps: list[Step]) -> None:
+    def _open(self, steps: list[Step]) -> Journal:
         # the journal comes before the workshop: nothing is ever made that no journal speaks of
         home = self._home()
         if self.journal is None:
@@ -169,6 +169,7 @@ class Executor:
         except OSError as error:
             raise from_os(error, f"write the journal {self.journal.path}", self.site.lead.name) from error
         self._prepare()
+        return self.journal
 
     def _discard(self, steps: list[Step]) -> None:
         for step in steps:
@@ -177,7 +178,7 @@ class Executor:
                 self.words.append(step.words())
                 self.changed.append(step)
 
-    def _one(self, step: Step) -> None:
+    def _one(self, step: Step, journal: Journal) -> None:
         number = self._count
         self._count += 1
         fault_point(self._fault, f"{number}")
@@ -185,18 +186,17 @@ class Executor:
             raise Cancelled("The caller went away before the action had ended")
         if step.done(self.site):
             return
-        assert self.journal is not None
         evidence = step.evidence(self.site)
         vars(step).update(evidence)
         self._undoable.append(step)
-        self.journal.mark("begin", number, evidence, durable=step.final)
+        journal.mark("begin", number, evidence, durable=step.final)
         step.attempt(self.site)
         if step.final:
             self._undoable.clear()
             self._forward = True
         self.words.append(step.words())
         self.changed.append(step)
-        self.journal.mark("done", number)
+        journal.mark("done", number)
         fault_point(self._fault, f"{number}+")
 
     def fail(self, error: StorageError) -> None:

@@ -107,9 +107,9 @@ class _Session:
         self.first = b""
         self.errors = os.memfd_create("stderr")
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
-        assert self.process.stdin and self.process.stdout
-        self.stdin = self.process.stdin.fileno()
-        self.stdout = self.process.stdout.fileno()
+        if self.process.stdin and self.process.stdout:
+            self.stdin = self.process.stdin.fileno()
+            self.stdout = self.process.stdout.fileno()
 
     def greet(self) -> None:
         """Send the program."""

@@ -61,7 +61,7 @@ def receive(folder: str, stall: float) -> None:
             wire.send({"error": [error.errno or errno.EIO, error.strerror or str(error)]})
         except Gone:
             pass
-        sys.exit(1)
+        raise SystemExit(1) from None
     wire.send(answer)
 
 
@@ -73,7 +73,7 @@ def send(entries: list[list[str]], stall: float) -> None:
         stream.send(entries, 1, stall)
     except OSError as error:
         _complain(error)
-        sys.exit(1)
+        raise SystemExit(1) from None
 
 
 def _beat(wire: Wire) -> None:
