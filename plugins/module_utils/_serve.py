@@ -3,7 +3,7 @@
 """The node's side of the ssh launcher: one action, asked for and answered in frames on stdin and stdout.
 
 The caller's stdin is the lifeline: when it closes, commands that run are killed, what was done is undone before the
-next step, and the process ends (design section 3).
+next step, and the process ends (ARCHITECTURE.md, Launchers).
 
 Frames: we say ``hello`` (build, Python version) at once; the caller sends ``action``, ``options`` and its ``build``; we
 answer ``refused`` (before any step), ``result`` or ``error``; the caller says ``delivered`` when the answer is out.

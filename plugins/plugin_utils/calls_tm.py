@@ -83,7 +83,7 @@ def disk_of(vm: _Element, disk: int) -> _Element:
 
 
 def image_format(disk: _Element) -> str:
-    """The disk's format as oned declares it; it is never guessed from the bytes (design rule 10)."""
+    """The disk's format as oned declares it; it is never guessed from the bytes (rule 10)."""
     return "qcow2" if text(disk, "FORMAT", "raw").strip().lower() == "qcow2" else "raw"
 
 

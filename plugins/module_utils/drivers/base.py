@@ -67,17 +67,14 @@ class Request:
 class Driver:
     """Base of all drivers: finds the method for an action and the objects that the action holds.
 
-    For the action ``tm_clone`` a driver has a method ``clone(request)``. What it locks is what
-    ``claims_clone(options)``
+    For the action ``tm_clone`` a driver has a method ``clone(request)``. What it locks is what ``claims_clone(options)``
     says, else :meth:`claims`. :attr:`peer_actions` names the actions that a second host may take part in.
     """
 
     kind = ""
     name = ""
-    #: The lead host by action: ``frontend``; ``node``, the host in the arguments; ``destination``, of a move;
-    #: ``pair``, the
-    #: front-end when it is one of the two hosts, else the source (design section 2). What is not named leads on the
-    #: node.
+    #: The lead host by action: ``frontend``; ``node``, the host in the arguments; ``destination``, of a move; ``pair``,
+    #: the front-end when it is one of the two, else the source. What is not named leads on the node.
     leads: dict[str, str] = {}
     peer_actions: tuple[str, ...] = ()
     #: Actions that only look: no lock, no journal.

@@ -79,7 +79,7 @@ class Fs(Driver):
         return allowed(request, source)
 
     def _accepted(self, request: Request, part: str) -> str:
-        """The format of a fetched file, when it may become an image (design rule 10)."""
+        """The format of a fetched file, when it may become an image (rule 10)."""
         from ..tools import image_header
 
         if request["plain"]:

@@ -47,7 +47,7 @@ class Site:
         """Whether the lead's datastore directory *here* is what the peer sees at *there*.
 
         A random file written at one end is read at the other: names of hosts and devices prove nothing between hosts
-        (design rule 5). In check mode, where nothing may be written, the answer is no.
+        (rule 5). In check mode, where nothing may be written, the answer is no.
         """
         if self.peer is None:
             return self.lead.real(here) == self.lead.real(there)

@@ -43,7 +43,7 @@ class Executor:
     :param claims: what is locked; the first exclusive one on the lead holds the journal, so it is the one where
         something worth keeping may be set aside.
     :param keeps: whether finished work counts only when the answer has been delivered: oned forgets an image whose
-        answer it never got, so it is taken back (design rule 7).
+        answer it never got, so it is taken back (rule 7).
     :param stopped: asked before each step; true when the caller went away.
     """
 

@@ -4,7 +4,7 @@
 
 ``<datastore>/.one_storage/<key>.journal`` holds a line of JSON for the head, one for every batch of steps, one for
 every mark. Each batch is on disk before its first step. A journal is a hint: who finds one asks every step what the
-disk says (design rule 7).
+disk says (rule 7).
 """
 
 from __future__ import annotations

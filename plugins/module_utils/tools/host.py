@@ -58,7 +58,7 @@ def which(tool: str) -> str:
 
 
 def confine(root: str, path: str) -> str:
-    """Return *path* with its parent resolved; ``PermissionError`` unless that lies at or below *root* (design rule 6).
+    """Return *path* with its parent resolved; ``PermissionError`` unless that lies at or below *root* (rule 6).
 
     The last component itself is not followed: a link is handled as a link.
     """
@@ -142,7 +142,7 @@ class Host:
             _sync_directory(os.path.dirname(path))
 
     def write(self, path: str, text: str, root: str, mode: int = 0o644) -> None:
-        """Write a small file beside its name and put it in place (design rule 5)."""
+        """Write a small file beside its name and put it in place (rule 5)."""
         path = confine(root, path)
         spare = f"{path}.{os.getpid()}.new"
         handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)

@@ -3,7 +3,7 @@
 """What a disk image says it is, read from its first bytes by ourselves.
 
 qemu-img opens whatever a header points at, so a header that points elsewhere must be refused before qemu-img sees the
-file (design rule 10). Formats and fields: QEMU's docs/interop/qcow2.txt, VMware's Virtual Disk Format 5.0.
+file (rule 10). Formats and fields: QEMU's docs/interop/qcow2.txt, VMware's Virtual Disk Format 5.0.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:%")
 
-#: What sshd, or a full connection, says when it would let us in a little later (design section 3).
+#: What sshd, or a full connection, says when it would let us in a little later (ARCHITECTURE.md, Launchers).
 _LATER = (
     "Session open refused by peer",
     "kex_exchange_identification",
@@ -35,7 +35,7 @@ def check_host(host: str) -> str:
 
 
 def quote(argv: Sequence[str]) -> str:
-    """The one string that sshd hands to the login shell, every word quoted (design rule 4)."""
+    """The one string that sshd hands to the login shell, every word quoted (rule 4)."""
     import shlex
 
     return " ".join(shlex.quote(word) for word in argv)
