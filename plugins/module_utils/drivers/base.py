@@ -67,7 +67,7 @@ class Request:
 class Driver:
     """Base of all drivers: finds the method for an action and the objects that the action holds.
 
-    For the action ``tm_clone`` a driver has a method ``clone(request)``. What it locks is what ``claims_clone(options)``
+    For ``tm_clone`` a driver has a method ``clone(request)``. What it locks is what ``claims_clone(options)``
     says, else :meth:`claims`. :attr:`peer_actions` names the actions that a second host may take part in.
     """
 
