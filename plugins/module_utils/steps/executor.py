@@ -272,8 +272,9 @@ def sweep(site: Site, datastore: str) -> None:
 
 
 def fault_point(fault: str, here: str) -> None:
-    """Die here when a fault test says so: ``N`` before step N, ``N+`` after it."""
-    if fault and fault == here:
+    """Die here when a fault test says so: ``N`` before step N, ``N+`` after it; ``N=`` stops the process there, so that
+    the test can kill others meanwhile."""
+    if fault and fault.rstrip("=") == here:
         import signal
 
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if fault.endswith("=") else signal.SIGKILL)
