@@ -9,13 +9,17 @@ import os
 from .._errors import Busy, Cancelled, NoAccess, NoSpace, StorageError, from_os
 from ..tools.host import HIDDEN
 from .base import LEAD, PEER, Site, Step
-from .files import Discard
+from .files import Discard, Publish
 from .journal import Found, Journal, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+#: Seconds between a step and the journal's mark of it that still count as one.
+_SOON = 2.0
 
 
 class Claim:
@@ -243,8 +247,14 @@ def settle(site: Site, datastore: str, key: str) -> None:
         here = [step for step in begun if step.where == LEAD or not found.head.get("peer")]
         # a machine that lost power may have lost the removal of a journal whose work was whole
         whole = len(begun) == len(found.steps) and all(step.done(site) for step in here if step.changes())
-        if not any(step.final for step in begun) and (found.head.get("keeps") or not whole):
+        if found.head.get("keeps") or not whole:
             for step in reversed(here):
+                if isinstance(step, Publish) and not found.head.get("keeps"):
+                    # a new image's name is its own, but a VM's disk may have been made anew, or used, since
+                    step.until = found.written + _SOON
+                # behind a point of no return the driver goes on; one that was begun and not reached is undone too
+                if step.final and step.done(site):
+                    break
                 step.undo(site)
     site.lead.remove(os.path.join(datastore, HIDDEN, key), datastore)
     os.unlink(path)

@@ -62,6 +62,8 @@ class Publish(Step):
         self.aside = aside
         self.what = what
         self.inode = 0
+        #: When another process undoes this: what changed after this time (seconds since the epoch) is not ours alone.
+        self.until = 0.0
 
     def evidence(self, site: Site) -> dict[str, Any]:
         info = site.host(self.where).stat(self.part)
@@ -83,8 +85,8 @@ class Publish(Step):
     def undo(self, site: Site) -> None:
         host = site.host(self.where)
         there = host.stat(self.path)
-        # only what we put there ourselves is taken away: another driver may have come in between
-        if there and there["inode"] == self.inode:
+        # only what we put there ourselves is taken away: another driver, or a guest, may have come in between
+        if there and there["inode"] == self.inode and (not self.until or there["changed"] <= self.until):
             host.remove(self.path, self.inside)
             there = None
         if there is None and self.aside and host.stat(self.aside) is not None:
@@ -95,13 +97,23 @@ class Publish(Step):
 
 
 class PublishForGood(Publish):
-    """A publish after which there is no way back: the copy is proven, what it replaces may go."""
+    """A publish after which there is no way back: the copy is proven, what it replaces may go.
+
+    A file or link replaces another in one rename, so that the name is never without content; only a directory is set
+    aside first. What fails, or is killed, in between is undone like any other publish.
+    """
 
     kind: ClassVar[str] = "publish-for-good"
     final = True
 
-    def undo(self, site: Site) -> None:
-        return
+    def do(self, site: Site) -> None:
+        host = site.host(self.where)
+        for path in (self.part, self.path):
+            info = host.stat(path)
+            if info and info["kind"] == "directory":
+                super().do(site)
+                return
+        host.publish(self.part, self.path, self.inside)
 
 
 class MakeLink(Step):

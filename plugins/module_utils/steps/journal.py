@@ -86,6 +86,7 @@ class Found:
         self.steps: list[Step] = []
         self.begun: set[int] = set()
         self.ended = False
+        self.written = os.stat(path).st_mtime
         with open(path, "rb") as file:
             for line in file:
                 try:

@@ -82,7 +82,7 @@ class Host:
     # ---------------------------------------------------------------- looking
 
     def stat(self, path: str, follow: bool = False) -> dict[str, Any] | None:
-        """Kind (file, directory, link, other), size, allocated bytes and inode; None when nothing is there."""
+        """Kind (file, directory, link, other), size, allocated bytes, inode and change time; None for nothing."""
         try:
             info = os.stat(path) if follow else os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -91,7 +91,13 @@ class Host:
         for name, test in (("file", modes.S_ISREG), ("directory", modes.S_ISDIR), ("link", modes.S_ISLNK)):
             if test(info.st_mode):
                 kind = name
-        return {"kind": kind, "size": info.st_size, "allocated": info.st_blocks * 512, "inode": info.st_ino}
+        return {
+            "kind": kind,
+            "size": info.st_size,
+            "allocated": info.st_blocks * 512,
+            "inode": info.st_ino,
+            "changed": info.st_ctime,
+        }
 
     def readlink(self, path: str) -> str:
         """Where a link points, as it is written."""
