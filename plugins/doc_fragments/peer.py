@@ -22,11 +22,11 @@ options:
     default: /usr/bin/python3
   ciphers:
     description:
-      - SSH ciphers to prefer on the connection to the peer, in OpenSSH's notation, such as
-        V(aes128-gcm@openssh.com). The cipher is what limits the speed of a copy between two hosts.
-      - If empty, OpenSSH chooses.
+      - SSH ciphers to prefer on the connection to the peer, in OpenSSH's notation. The cipher is what limits the speed of
+        a copy between two hosts, and the default is the fastest where processors have AES instructions.
+      - With V(none) OpenSSH and its configuration choose.
     type: str
-    default: ''
+    default: aes128-gcm@openssh.com
   connect_timeout:
     description:
       - Seconds in which the connection to the peer must stand. A host that refuses because too many log in at once is

@@ -68,7 +68,7 @@ _COMMON: Spec = {
 _PEER: Spec = {
     "peer": _text(),
     "peer_python": _text("/usr/bin/python3"),
-    "ciphers": _text(""),
+    "ciphers": _text("aes128-gcm@openssh.com"),
     "connect_timeout": _number(30),
 }
 _SYSTEM: Spec = {"system_driver": _text("")}

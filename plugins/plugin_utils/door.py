@@ -113,7 +113,7 @@ def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Any) -
     if "peer" in known and placement.peer:
         options["peer"] = placement.peer
         options["peer_python"] = settings.text("NODE_PYTHON", "/usr/bin/python3")
-        options["ciphers"] = settings.text("CIPHERS")
+        options["ciphers"] = settings.text("CIPHERS", known["ciphers"]["default"])
         options["connect_timeout"] = settings.number("CONNECT_TIMEOUT", 30)
     if "peer_role" in known and placement.peer:
         options["peer_role"] = placement.peer_role

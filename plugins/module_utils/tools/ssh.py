@@ -49,7 +49,7 @@ def command(
     :param shared: over the multiplexed connection; data streams and forwarded agents have one of their own, because the
         master decides about forwarding for all its sessions.
     :param agent: forward the agent, so that *host* may log in to the peer.
-    :param ciphers: preferred ciphers, put before OpenSSH's own list.
+    :param ciphers: preferred ciphers, put before OpenSSH's own list; ``none`` leaves them to its configuration.
     :param connect: seconds to wait for a connection.
     """
     options = [
@@ -66,7 +66,7 @@ def command(
         options += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
     else:
         options += ["ControlMaster=no", "ControlPath=none"]
-    if ciphers:
+    if ciphers and ciphers != "none":
         options.append(f"Ciphers=^{ciphers}")
     line = [os.environ.get("ONE_STORAGE_SSH", "ssh"), "-T", "-e", "none"]
     for option in options:
