@@ -64,7 +64,11 @@ class Fs(Driver):
         source = self._source(request)
         digests = {name: request[name] for name in ("md5", "sha1") if request[name]}
         limit = request["size"] << 20 if request["size"] else 0
-        return Plan([Fetch(LEAD, source, part, root, limit, digests, request["sparse"])])
+        steps: list[Step] = [Fetch(LEAD, source, part, root, limit, digests, request["sparse"])]
+        if request.site.check:
+            # a check ends here: it cannot know what will arrive, but it knows where that will go
+            steps += [MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")]
+        return Plan(steps)
 
     def _source(self, request: Request) -> str:
         """Where an import comes from: a URL, or a readable file in a directory that the datastore allows."""
@@ -246,7 +250,11 @@ class Fs(Driver):
         lead = request.site.lead
         try:
             if not request.look(root, follow=True):
-                lead.make_directory(root)
+                if not request.site.check:
+                    lead.make_directory(root)
+                while not request.look(root, follow=True):
+                    # a check makes nothing: what is above has the same figures
+                    root = parent(root)
             space = lead.space(root)
         except OSError as error:
             raise from_os(error, f"read the size of the datastore {root}", lead.name) from error
