@@ -21,14 +21,14 @@ class Voice:
 
     def log(self, severity: str, text: str) -> None:
         """A line for oned's log: ERROR, WARN, INFO or DEBUG."""
-        _write(2, f"{severity}: {self.script}: {one_line(text, 2000)}\n")
+        _tell(f"{severity}: {self.script}: {one_line(text, 2000)}\n")
 
     def fail(self, error: StorageError) -> None:
         """Detail for the log, then the reason: oned glues all lines without a severity together, so it is one line."""
         if error.detail:
             self.log("ERROR", error.detail)
         self.log("ERROR", f"[{error.code}] {error}")
-        _write(2, f"{error}\n")
+        _tell(f"{error}\n")
 
     def answer(self, text: str) -> None:
         """The answer; a further line would be read as another message, so there is one (contract-ds 3)."""
@@ -37,6 +37,14 @@ class Voice:
     def lines(self, values: list[str]) -> None:
         """Several lines, for the actions whose answer oned takes whole (monitor) and for people (explain)."""
         _write(1, "".join(one_line(value, 65536) + "\n" for value in values))
+
+
+def _tell(text: str) -> None:
+    """Write to stderr; that nobody listens there changes nothing about the action."""
+    try:
+        _write(2, text)
+    except OSError:
+        pass
 
 
 def _write(handle: int, text: str) -> None:

@@ -83,9 +83,14 @@ def arguments(action: str, given: list[str], names: str, optional: int = 0) -> l
     return given + [""] * (len(wanted) - len(given))
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is an id or a size: ASCII digits, not too many."""
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
 def identifier(value: str, what: str) -> int:
     """An id out of an argument."""
-    if not value.isdigit() or len(value) > 10:
+    if not is_number(value):
         raise BadCall(f"'{one_line(value, 40)}' is not the id of a {what}")
     return int(value)
 

@@ -64,9 +64,13 @@ class Data:
     def new_image(self) -> dict[str, Any]:
         """Where a new image goes and who it is."""
         image = self.needed_image()
+        folder = need(self.store, "BASE_PATH")
+        if any(char.isspace() for char in folder):
+            # oned takes the answer apart at blanks, so nothing may be made that it could not be told of
+            raise BadCall(f"The datastore's path '{one_line(folder, 120)}' has blanks")
         return {
             "driver": need(self.store, "DS_MAD"),
-            "datastore": need(self.store, "BASE_PATH"),
+            "datastore": folder,
             "datastore_id": number(self.store, "ID"),
             "image_id": number(image, "ID"),
             "regtime": number(image, "REGTIME", 0),

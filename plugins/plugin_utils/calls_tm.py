@@ -9,7 +9,7 @@ import os
 from ..module_utils._errors import BadCall, Missing, Unsupported, one_line
 from ..module_utils.drivers.base import clean_path
 from ..module_utils.tools.ssh import check_host
-from .calls import Call, Context, arguments, identifier, refuse
+from .calls import Call, Context, arguments, identifier, is_number, refuse
 from .documents import number, text
 
 TYPE_CHECKING = False
@@ -42,20 +42,25 @@ class Place:
         self.host = check_host(host)
         self.path = clean_path(path, what)
         name = os.path.basename(self.path)
-        self.is_disk = name in ("kernel", "initrd") or (name.startswith("disk.") and name[5:].isdigit())
+        self.is_disk = name in ("kernel", "initrd") or (name.startswith("disk.") and is_number(name[5:]))
         self.disk = int(name[5:]) if self.is_disk and name.startswith("disk.") else -1
         self.directory = os.path.dirname(self.path) if self.is_disk else self.path
         self.root = os.path.dirname(self.directory)
         vm, datastore = os.path.basename(self.directory), os.path.basename(self.root)
-        if not vm.isdigit() or not datastore.isdigit():
+        if not is_number(vm) or not is_number(datastore):
             raise BadCall(f"The {what} '{one_line(self.path, 120)}' is not in a VM's directory of a datastore")
         self.vm = int(vm)
         self.datastore = int(datastore)
 
-    def check_vm(self, given: str) -> None:
-        """``BadCall`` when the id in the arguments is not that of the path."""
-        if given and identifier(given, "VM") != self.vm:
-            raise BadCall(f"The path {self.path} belongs to VM {self.vm}, the call to VM {given}")
+    def check_ids(self, vm: str, datastore: str) -> None:
+        """``BadCall`` when the VM's id in the arguments is not that of the path, or the datastore's is no id at all.
+
+        The datastore is the image's or the system's, so that the path does not tell which it is.
+        """
+        if vm and identifier(vm, "VM") != self.vm:
+            raise BadCall(f"The path {self.path} belongs to VM {self.vm}, the call to VM {vm}")
+        if datastore:
+            identifier(datastore, "datastore")
 
 
 def image_path(argument: str) -> str:
@@ -92,8 +97,8 @@ def image_format(disk: _Element) -> str:
 
 def _disk(action: str, given: list[str]) -> Call:
     source, target, vm, store = arguments(action, given, "SOURCE DESTINATION VM_ID DATASTORE_ID", optional=2)
-    place = _disk_place(target)
-    place.check_vm(vm)
+    place = _disk_place(target, boot=True)
+    place.check_ids(vm, store)
     image = image_path(source)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
@@ -115,9 +120,13 @@ def _disk(action: str, given: list[str]) -> Call:
     return Call(f"tm_{action}", complete, {"destination": place.host})
 
 
-def _disk_place(argument: str) -> Place:
+def _disk_place(argument: str, boot: bool = False) -> Place:
+    """The place of a disk.
+
+    :param boot: whether it may be the VM's kernel or initrd too.
+    """
     place = Place(argument, "disk")
-    if not place.is_disk:
+    if not place.is_disk or (place.disk < 0 and not boot):
         raise BadCall(f"{place.path} is not a disk")
     return place
 
@@ -152,9 +161,9 @@ def _ln(given: list[str]) -> Call:
 
 
 def _mvds(given: list[str]) -> Call:
-    source, target, vm, _store = arguments("mvds", given, "SOURCE DESTINATION VM_ID DATASTORE_ID", optional=2)
+    source, target, vm, store = arguments("mvds", given, "SOURCE DESTINATION VM_ID DATASTORE_ID", optional=2)
     place = _disk_place(source)
-    place.check_vm(vm)
+    place.check_ids(vm, store)
     image = image_path(target)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
@@ -172,12 +181,11 @@ def _mvds(given: list[str]) -> Call:
 
 
 def _mv(given: list[str]) -> Call:
-    old, new, vm, _store = arguments("mv", given, "SOURCE DESTINATION VM_ID DATASTORE_ID", optional=2)
+    old, new, vm, store = arguments("mv", given, "SOURCE DESTINATION VM_ID DATASTORE_ID", optional=2)
     source, destination = Place(old, "source"), Place(new, "destination")
-    if source.is_disk != destination.is_disk:
-        raise BadCall(f"{source.path} and {destination.path} are not of one kind")
-    for place in (source, destination):
-        place.check_vm(vm)
+    if os.path.basename(source.path) != os.path.basename(destination.path) or source.vm != destination.vm:
+        raise BadCall(f"{source.path} and {destination.path} are not the same disk, or directory, of one VM")
+    source.check_ids(vm, store)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
         return {
@@ -195,9 +203,9 @@ def _mv(given: list[str]) -> Call:
 
 
 def _delete(given: list[str]) -> Call:
-    target, vm, _store = arguments("delete", given, "PATH VM_ID DATASTORE_ID", optional=2)
+    target, vm, store = arguments("delete", given, "PATH VM_ID DATASTORE_ID", optional=2)
     place = Place(target, "path")
-    place.check_vm(vm)
+    place.check_ids(vm, store)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
         return {**context.settings.common(), "datastore": place.root, "path": place.path}
@@ -211,12 +219,12 @@ def _delete(given: list[str]) -> Call:
 def _context(given: list[str]) -> Call:
     rest = list(given)
     ids: list[str] = []
-    while rest and rest[-1].isdigit() and len(ids) < 2:
+    while rest and is_number(rest[-1]) and len(ids) < 2:
         ids.insert(0, rest.pop())
     if len(rest) < 2:
         raise BadCall("context takes at least 2 arguments (FILE... DESTINATION VM_ID DATASTORE_ID)")
     place = _disk_place(rest.pop())
-    place.check_vm(ids[0] if ids else "")
+    place.check_ids(*[*ids, "", ""][:2])
     files = context_files(rest)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
@@ -245,11 +253,11 @@ def context_files(words: list[str]) -> list[str]:
 
 
 def _mkimage(given: list[str]) -> Call:
-    size, kind, target, vm, _store = arguments(
+    size, kind, target, vm, store = arguments(
         "mkimage", given, "SIZE FORMAT DESTINATION VM_ID DATASTORE_ID", optional=2
     )
     place = _disk_place(target)
-    place.check_vm(vm)
+    place.check_ids(vm, store)
     megabytes = _megabytes(size)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
@@ -270,9 +278,9 @@ def _mkimage(given: list[str]) -> Call:
 
 
 def _mkswap(given: list[str]) -> Call:
-    size, target, vm, _store = arguments("mkswap", given, "SIZE DESTINATION VM_ID DATASTORE_ID", optional=2)
+    size, target, vm, store = arguments("mkswap", given, "SIZE DESTINATION VM_ID DATASTORE_ID", optional=2)
     place = _disk_place(target)
-    place.check_vm(vm)
+    place.check_ids(vm, store)
     megabytes = _megabytes(size)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
@@ -288,7 +296,7 @@ def _mkswap(given: list[str]) -> Call:
 
 
 def _megabytes(argument: str) -> int:
-    if not argument.isdigit() or len(argument) > 12:
+    if not is_number(argument):
         raise BadCall(f"'{one_line(argument, 40)}' is not a size in MB")
     return int(argument)
 

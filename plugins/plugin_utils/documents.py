@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 #: Largest document that is looked at, in bytes. A VM with hundreds of disks has some 100 KiB.
 LIMIT = 16 << 20
+#: A document of elements and nothing else would take 35 times its size in memory: one tag in so many bytes is allowed.
+_BYTES_PER_TAG = 40
+#: oned writes no attributes; the parser's time grows with the square of their number.
+_ATTRIBUTES = 10_000
 _PATIENCE = 60.0
 
 
@@ -26,10 +30,13 @@ def read_stdin() -> bytes:
     size = 0
     until = time.monotonic() + _PATIENCE
     while True:
-        ready, _writers, _errors = select.select([0], [], [], max(until - time.monotonic(), 0))
-        if not ready:
-            raise BadCall(f"The document on stdin did not end within {_PATIENCE:g} seconds")
-        data = os.read(0, 1 << 20)
+        try:
+            ready, _writers, _errors = select.select([0], [], [], max(until - time.monotonic(), 0))
+            if not ready:
+                raise BadCall(f"The document on stdin did not end within {_PATIENCE:g} seconds")
+            data = os.read(0, 1 << 20)
+        except OSError as error:
+            raise BadCall(f"Cannot read the document on stdin: {error.strerror}") from None
         if not data:
             return b"".join(parts)
         parts.append(data)
@@ -69,22 +76,43 @@ def _loosely(text: bytes) -> bytes:
         raise BadCall("The document on stdin is neither XML nor base64") from None
 
 
-def parse(data: bytes, what: str = "The document on stdin") -> _Element:
-    """The root of a document; entities, DTDs and the network are off, and a document that brings a DTD is refused."""
+def parse(data: bytes, what: str = "The document on stdin", limit: int = LIMIT) -> _Element:
+    """The root of a document in UTF-8; entities, DTDs and the network are off, one that brings a DTD is refused.
+
+    :param limit: most bytes it may have; tags and attributes are limited too, as they cost more than bytes. A higher
+        limit than the usual one is for documents that are known to be long: pools.
+    """
     from lxml import etree
 
+    # the encoding is set, not read: in another one the tags could not be counted
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=limit > LIMIT,
+        remove_comments=True,
+        remove_pis=True,
     )
-    if len(data) > LIMIT:
-        raise BadCall(f"{what} is larger than {LIMIT >> 20} MB")
+    if len(data) > limit:
+        raise BadCall(f"{what} is larger than {limit >> 20} MB")
+    if data.count(b"<") > limit // _BYTES_PER_TAG or _has_many_attributes(data):
+        raise BadCall(f"{what} has too many elements or attributes")
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise BadCall(f"{what} is not XML: {one_line(str(error), 120)}") from None
+        raise BadCall(f"{what} is not XML: {one_line(getattr(error, 'msg', None) or str(error), 120)}") from None
     if getattr(root.getroottree().docinfo, "doctype", ""):
         raise BadCall(f"{what} brings a document type of its own, which is not read")
     return root
+
+
+def _has_many_attributes(data: bytes) -> bool:
+    if data.count(b"=") <= _ATTRIBUTES:
+        return False
+    import re
+
+    return sum(1 for _found in re.finditer(rb"""=\s*["']""", data)) > _ATTRIBUTES
 
 
 def text(node: _Element, path: str, default: str = "") -> str:
@@ -108,10 +136,11 @@ def number(node: _Element, path: str, default: int | None = None, what: str = "T
         return default
     if not found:
         raise BadCall(f"{what} has no {path}")
-    try:
-        return int(found)
-    except ValueError:
-        raise BadCall(f"{what} has '{one_line(found, 40)}' for {path}, which is not a number") from None
+    digits = found[1:] if found.startswith("-") else found
+    # int() takes underscores, the digits of all scripts, and minutes for a million digits
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):
+        raise BadCall(f"{what} has '{one_line(found, 40)}' for {path}, which is not a number")
+    return int(found)
 
 
 def yes(value: str) -> bool:

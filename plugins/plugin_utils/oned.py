@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 DEFAULT = "http://localhost:2633/RPC2"
-_LIMIT = 64 << 20
+#: Longest answer about a pool, in bytes; a single object's document is limited like every other one.
+_POOL = 64 << 20
 
 
 class Oned:
@@ -52,35 +53,39 @@ class Oned:
 
     def hosts(self) -> _Element:
         """The pool of hosts."""
-        return self._document("one.hostpool.info", [], "the hosts")
+        return self._document("one.hostpool.info", [], "the hosts", _POOL)
 
     def datastores(self) -> _Element:
         """The pool of datastores."""
-        return self._document("one.datastorepool.info", [], "the datastores")
+        return self._document("one.datastorepool.info", [], "the datastores", _POOL)
 
     def images(self) -> _Element:
         """All images, whoever owns them."""
-        return self._document("one.imagepool.info", [-2, -1, -1], "the images")
+        return self._document("one.imagepool.info", [-2, -1, -1], "the images", _POOL)
 
     def vms(self) -> _Element:
         """All VMs that are not done, with their whole templates."""
-        return self._document("one.vmpool.infoextended", [-2, -1, -1, -1, ""], "the VMs")
+        return self._document("one.vmpool.infoextended", [-2, -1, -1, -1, ""], "the VMs", _POOL)
 
     def _info(self, method: str, number: int, what: str) -> _Element:
         return self._document(method, [number, False], what)
 
-    def _document(self, method: str, arguments: list[int | bool | str], what: str) -> _Element:
-        body = self.call(method, arguments, what)
-        return documents.parse(body.encode(), f"oned's document of {what}")
+    def _document(
+        self, method: str, arguments: list[int | bool | str], what: str, limit: int = documents.LIMIT
+    ) -> _Element:
+        body = self.call(method, arguments, what, limit)
+        return documents.parse(body.encode(), f"oned's document of {what}", limit)
 
-    def call(self, method: str, arguments: list[int | bool | str], what: str) -> str:
+    def call(self, method: str, arguments: list[int | bool | str], what: str, limit: int = documents.LIMIT) -> str:
         """Call a method and return its string.
 
+        :param limit: most bytes that the answer may have.
         :raises Missing: when the object is not there.
         :raises NoAccess: when oned does not know us, or not for this object.
         :raises Unreachable: when oned does not answer.
         """
-        answer = documents.parse(self._post(_request(method, [self._credentials(), *arguments])), "oned's answer")
+        body = self._post(_request(method, [self._credentials(), *arguments]), limit)
+        answer = documents.parse(body, "oned's answer", limit)
         fault = answer.findtext("fault/value/struct/member[name='faultString']/value/string")
         if fault:
             raise Unreachable(f"oned refuses {method}: {one_line(fault, 200)}")
@@ -108,57 +113,58 @@ class Oned:
 
     # ------------------------------------------------------------ HTTP
 
-    def _post(self, body: bytes) -> bytes:
-        if self.endpoint.startswith("https://"):
-            return self._post_tls(body)
-        host, port, path = self._address()
+    def _post(self, body: bytes, limit: int) -> bytes:
+        scheme, host, port, path = self._address()
         until = time.monotonic() + self._deadline
-        try:
-            return self._exchange(host, port, path, body, until)
-        except ConnectionRefusedError:
-            # oned may be restarting: one more try
-            time.sleep(0.3)
-        try:
-            return self._exchange(host, port, path, body, until)
-        except ConnectionRefusedError:
-            raise Unreachable(f"oned does not answer at {self.endpoint}: connection refused") from None
+        for pause in (0.3, 0):
+            try:
+                if scheme == "https":
+                    return self._exchange_tls(body, limit, until)
+                return self._exchange(host, port, path, body, limit, until)
+            except ConnectionRefusedError:
+                # oned may be restarting: one more try
+                time.sleep(pause)
+            except TimeoutError:
+                raise Unreachable(f"oned did not answer at {self.endpoint} within {self._deadline:g} seconds") from None
+            except OSError as error:
+                reason = getattr(error, "reason", None) or error.strerror or error
+                raise Unreachable(f"Cannot reach oned at {self.endpoint}: {one_line(str(reason), 200)}") from None
+        raise Unreachable(f"oned does not answer at {self.endpoint}: connection refused")
 
-    def _address(self) -> tuple[str, int, str]:
-        rest = self.endpoint[len("http://") :] if self.endpoint.startswith("http://") else ""
+    def _address(self) -> tuple[str, str, int, str]:
+        scheme, _colon, rest = self.endpoint.partition("://")
         where, _slash, path = rest.partition("/")
-        host, _colon, port = where.rpartition(":") if ":" in where.rpartition("]")[2] else (where, "", "80")
-        if not host or not port.isdigit():
+        if "@" in where:
+            raise BadCall("ONE_XMLRPC has a user in it, which is not supported", todo="credentials belong in ONE_AUTH")
+        default = {"http": "80", "https": "443"}.get(scheme, "")
+        host, _colon, port = where.rpartition(":") if ":" in where.rpartition("]")[2] else (where, "", default)
+        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+        odd = any(ord(char) <= 32 or ord(char) > 126 for char in self.endpoint)
+        if not default or not host or not 0 < number < 65536 or odd:
             raise BadCall(f"ONE_XMLRPC is '{one_line(self.endpoint, 120)}', which is not an http or https address")
-        return host.strip("[]"), int(port), "/" + path
+        return scheme, host.strip("[]"), number, "/" + path
 
-    def _exchange(self, host: str, port: int, path: str, body: bytes, until: float) -> bytes:
+    def _exchange(self, host: str, port: int, path: str, body: bytes, limit: int, until: float) -> bytes:
         import socket
 
         head = (
             f"POST {path} HTTP/1.0\r\nHost: {host}:{port}\r\nUser-Agent: one_storage.drivers\r\n"
             f"Content-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        parts = []
-        size = 0
-        try:
-            with socket.create_connection((host, port), timeout=max(until - time.monotonic(), 0.1)) as connection:
-                connection.sendall(head.encode() + body)
-                while size < _LIMIT:
-                    connection.settimeout(max(until - time.monotonic(), 0.001))
-                    data = connection.recv(1 << 18)
-                    if not data:
-                        break
-                    parts.append(data)
-                    size += len(data)
-                else:
-                    raise Unreachable(f"oned's answer is larger than {_LIMIT >> 20} MB")
-        except ConnectionRefusedError:
-            raise
-        except TimeoutError:
-            raise Unreachable(f"oned did not answer at {self.endpoint} within {self._deadline:g} seconds") from None
-        except OSError as error:
-            raise Unreachable(f"Cannot reach oned at {self.endpoint}: {error.strerror or error}") from None
-        return self._body(b"".join(parts))
+        answer = bytearray()
+        whole = 0
+        with socket.create_connection((host, port), timeout=_left(until)) as connection:
+            connection.sendall(head.encode() + body)
+            # some servers keep the connection open although they were asked for HTTP/1.0
+            while not whole or len(answer) < whole:
+                connection.settimeout(_left(until))
+                data = connection.recv(1 << 18)
+                if not data:
+                    break
+                answer += data
+                _check_size(len(answer), limit)
+                whole = whole or _announced(answer)
+        return self._body(bytes(answer))
 
     def _body(self, answer: bytes) -> bytes:
         head, _blank, body = answer.partition(b"\r\n\r\n")
@@ -173,17 +179,51 @@ class Oned:
                 raise Unreachable(f"oned's answer was cut off: {len(body)} of {int(value)} bytes came")
         return body
 
-    def _post_tls(self, body: bytes) -> bytes:
+    def _exchange_tls(self, body: bytes, limit: int, until: float) -> bytes:
+        import http.client
+        import urllib.error
         import urllib.request
 
         request = urllib.request.Request(self.endpoint, body, {"Content-Type": "text/xml"})
+        answer = bytearray()
         try:
-            with urllib.request.build_opener().open(request, timeout=self._deadline) as response:
-                data: bytes = response.read(_LIMIT)
-                return data
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise Unreachable(f"Cannot reach oned at {self.endpoint}: {one_line(str(reason), 200)}") from None
+            with urllib.request.build_opener().open(request, timeout=_left(until)) as response:
+                while True:
+                    data = response.read1(1 << 18)
+                    if not data:
+                        return bytes(answer)
+                    answer += data
+                    _check_size(len(answer), limit)
+                    _left(until)
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, (ConnectionRefusedError, TimeoutError)):
+                raise error.reason from None
+            raise
+        except http.client.HTTPException as error:
+            raise Unreachable(f"{self.endpoint} does not answer like oned: {one_line(repr(error), 80)}") from None
+
+
+def _left(until: float) -> float:
+    """Seconds until a moment; ``TimeoutError`` when it is over."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise Unreachable(f"oned's answer is larger than {limit >> 20} MB")
+
+
+def _announced(answer: bytearray) -> int:
+    """Length of a whole answer, its head included, as the head says; 0 when it does not say or is not there yet."""
+    head, blank, _body = answer.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n") if blank else []:
+        name, _colon, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+            return len(head) + len(blank) + int(value.strip()[:20])
+    return 0
 
 
 def _request(method: str, arguments: list[int | bool | str]) -> bytes:

@@ -9,6 +9,9 @@ import os
 from ..module_utils._errors import BadCall, from_os, one_line
 
 LAUNCHERS = ("auto", "in_process", "ssh", "ansible")
+#: Largest number a setting may have. The kernel counts a wait in milliseconds: a longer one than 24 days is an error.
+MOST = 2_000_000
+_BEFORE_A_NAME = {"export", "readonly", "declare", "-x", "-r"}
 
 
 class Settings:
@@ -32,17 +35,21 @@ class Settings:
         value = self.text(name)
         if not value:
             return default
-        if not value.isdigit() or int(value) < 1:
-            raise BadCall(f"{name} is '{one_line(value, 40)}' in {self._path}: it must be a number above zero")
+        if not (value.isascii() and value.isdigit() and len(value) < 10 and 0 < int(value) <= MOST):
+            raise BadCall(f"{self._named(name, value)}: it must be a whole number from 1 to {MOST}")
         return int(value)
+
+    def _named(self, name: str, value: str) -> str:
+        """Which setting has a value that cannot be used, and where it was set."""
+        if os.environ.get("ONE_STORAGE_" + name):
+            return f"ONE_STORAGE_{name} is '{one_line(value, 40)}' in the environment"
+        return f"{name} is '{one_line(value, 40)}' in {self._path}"
 
     def launcher(self) -> str:
         """Which launcher to use."""
         value = self.text("LAUNCHER", "auto")
         if value not in LAUNCHERS:
-            raise BadCall(
-                f"LAUNCHER is '{one_line(value, 40)}' in {self._path}: it must be one of {', '.join(LAUNCHERS)}"
-            )
+            raise BadCall(f"{self._named('LAUNCHER', value)}: it must be one of {', '.join(LAUNCHERS)}")
         return value
 
     def common(self) -> dict[str, int]:
@@ -64,23 +71,37 @@ def read(path: str) -> dict[str, str]:
     """The assignments of a file: quotes, ``export``, comments; nothing is run. Empty without a file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 20).splitlines()
+            lines = file.read(1 << 20).split("\n")
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise from_os(error, f"read {path}") from None
     values = {}
     for line in lines:
-        name, found, value = line.strip().partition("=")
-        name = name.split()[-1] if name.split() else ""
-        if found and name.isidentifier() and not line.lstrip().startswith("#"):
+        before, found, value = line.partition("=")
+        *words, name = before.split() or [""]
+        if found and name.isidentifier() and before.endswith(name) and set(words) <= _BEFORE_A_NAME:
             values[name] = _value(value)
     return values
 
 
 def _value(text: str) -> str:
-    text = text.strip()
-    if not text.startswith(('"', "'")):
-        return text.split(" #")[0].split("\t#")[0].strip() if not text.startswith("#") else ""
-    end = text.find(text[0], 1)
-    return text[1:end] if end > 0 else text[1:]
+    """The word that a shell makes of a text, but for variables and commands in it, which stay as they are."""
+    value = ""
+    quote = ""
+    letters = iter(text)
+    for letter in letters:
+        if letter == quote:
+            quote = ""
+        elif letter == "\\" and quote != "'":
+            letter = next(letters, "")
+            value += letter if not quote or letter in '"\\$`' else "\\" + letter
+        elif quote:
+            value += letter
+        elif letter in "'\"":
+            quote = letter
+        elif letter.isspace() or letter == ";":
+            break
+        else:
+            value += letter
+    return value
