@@ -63,7 +63,7 @@ class Fs(Driver):
             )
         source = self._source(request)
         digests = {name: request[name] for name in ("md5", "sha1") if request[name]}
-        limit = request["size"] << 20 if request["size"] else 0
+        limit = most_bytes(request["size"], "") if request["size"] else 0
         steps: list[Step] = [Fetch(LEAD, source, part, root, limit, digests, request["sparse"])]
         if request.site.check:
             # a check ends here: it cannot know what will arrive, but it knows where that will go
@@ -86,10 +86,11 @@ class Fs(Driver):
         """The format of a fetched file, when it may become an image (rule 10)."""
         from ..tools import image_header
 
+        name = one_line(str(request["source"]), 200)
         if request["plain"]:
             # a kernel or a context file: nothing is ever opened as a disk
+            self._fits(request, part, "raw", name)
             return "raw"
-        name = one_line(str(request["source"]), 200)
         head = _head(part, image_header.HEAD_BYTES)
         packed = image_header.compression_of(head)
         if packed and request["decompress"]:
@@ -98,6 +99,7 @@ class Fs(Driver):
                 todo="decompress it first, or set NO_DECOMPRESS=YES to keep it as it is",
             )
         found = image_header.refuse_unsafe(head, name)
+        self._fits(request, part, found, name)
         if found == "raw":
             return found
         size = self._virtual_size(request, part, found, name)
@@ -108,6 +110,15 @@ class Fs(Driver):
                 todo="register it with its real SIZE",
             )
         return found
+
+    @staticmethod
+    def _fits(request: Request, part: str, image_format: str, name: str) -> None:
+        limit = most_bytes(request["size"], image_format) if request["size"] else 0
+        if limit and os.stat(part).st_size > limit:
+            raise Refused(
+                f"{name} is larger than the {request['size']} MB that were counted for the image",
+                todo="register it with its real SIZE, or set LIMIT_IMAGE_SIZE=NO in the datastore",
+            )
 
     @staticmethod
     def _virtual_size(request: Request, part: str, image_format: str, name: str) -> int:
@@ -262,6 +273,16 @@ class Fs(Driver):
         return Answer(**{f"{name}_mb": -(-space[name] >> 20) for name in ("used", "free", "total")})
 
 
+def most_bytes(size: int, image_format: str) -> int:
+    """The most bytes that the file of an image of *size* MB may have.
+
+    oned counts the virtual size. A raw file has that and no more; the others have tables too, qcow2 up to a 300th with
+    its smallest clusters, the foreign ones whole blocks. An empty format is one that is not known yet.
+    """
+    room = {"raw": 0, "luks": 0, "qcow2": 2}.get(image_format, 64)
+    return (size << 20) + (((size << 20) >> 8) + (room << 20) if room else 0)
+
+
 def image_name(options: dict[str, Any]) -> str:
     """The file name of a new image: 32 hexadecimal digits that follow from who it is (contract-ds 5.3)."""
     import hashlib
@@ -281,17 +302,20 @@ def allowed(request: Request, source: str) -> str:
     real = os.path.realpath(source)
     home = os.path.expanduser("~")
     safe = [os.path.realpath(path) for path in request["safe_dirs"] if path.startswith("/")]
-    closed = [*ALWAYS_RESTRICTED, *([home] if home.startswith("/") and home != "/" else [])]
+    closed = [os.path.realpath(path) for path in (*ALWAYS_RESTRICTED, home) if path.startswith("/") and path != "/"]
     closed += [os.path.realpath(path) for path in request["restricted_dirs"] if path.startswith("/")]
     if not _below(real, safe) and _below(real, closed):
         raise Refused(
             f"Not allowed to copy image from {one_line(source, 200)}, check RESTRICTED_DIRS in your datastore"
         )
     try:
+        # a pipe would keep who opens it waiting, a device may have no end
+        if os.path.isdir(real):
+            raise BadCall(f"The source {one_line(source, 200)} is a directory")
+        if os.path.exists(real) and not os.path.isfile(real):
+            raise BadCall(f"The source {one_line(source, 200)} is not a regular file")
         with open(real, "rb"):
             pass
-    except IsADirectoryError:
-        raise BadCall(f"The source {one_line(source, 200)} is a directory") from None
     except OSError as error:
         raise from_os(error, f"read {one_line(source, 200)}", request.site.lead.name) from error
     return real

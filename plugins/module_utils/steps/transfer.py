@@ -130,7 +130,7 @@ class Fetch(Step):
         except OSError as error:
             if error.errno == errno.EFBIG:
                 raise Refused(
-                    f"{self.source} is larger than the {self.limit >> 20} MB that were counted for the image",
+                    f"{self.source} is larger than the {self.limit >> 20} MB that may come",
                     host.name,
                     todo="register it with its real SIZE, or set LIMIT_IMAGE_SIZE=NO in the datastore",
                 ) from None

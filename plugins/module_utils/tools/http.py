@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import os
 import ssl
 import urllib.error
@@ -55,17 +56,17 @@ def _open(url: str, stall: float, headers: dict[str, str] | None = None) -> HTTP
         _SameKind(),
     ):
         opener.add_handler(handler)
-    request = urllib.request.Request(url, headers={"User-Agent": "one_storage.drivers", **(headers or {})})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "one_storage.drivers", **(headers or {})})
         response: HTTPResponse = opener.open(request, timeout=stall)
     except urllib.error.HTTPError as error:
         kind: type[StorageError] = {404: Missing, 401: NoAccess, 403: NoAccess}.get(error.code, Unreachable)
         raise kind(f"{url} answers {error.code} {one_line(str(error.reason), 80)}") from None
     except TimeoutError:
         raise DeadlineOver(f"{url} does not answer within {stall:g} seconds") from None
-    except (urllib.error.URLError, ValueError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, ValueError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise Unreachable(f"Cannot reach {url}: {one_line(str(reason), 200)}") from None
+        raise Unreachable(f"Cannot reach {url}: {one_line(str(reason) or type(reason).__name__, 200)}") from None
     return response
 
 
@@ -88,7 +89,7 @@ def fetch(url: str, part: str, limit: int, digests: Sequence[str], sparse: bool,
                     data = response.read(CHUNK)
                 except TimeoutError:
                     raise DeadlineOver(f"{url} sent nothing for {stall:g} seconds") from None
-                except (OSError, ValueError, urllib.error.URLError) as error:
+                except (OSError, ValueError, http.client.HTTPException) as error:
                     raise Unreachable(f"The download of {url} broke: {one_line(str(error), 200)}") from None
                 if not data:
                     break
@@ -115,6 +116,8 @@ def head(url: str, size: int, stall: float) -> tuple[bytes, int | None]:
             data = response.read(size)
         except TimeoutError:
             raise DeadlineOver(f"{url} sent nothing for {stall:g} seconds") from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Unreachable(f"The download of {url} broke: {one_line(str(error), 200)}") from None
         whole = _length(response)
         if response.status == 206:
             text = response.headers.get("Content-Range", "").rpartition("/")[2]

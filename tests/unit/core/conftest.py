@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -34,3 +36,17 @@ def world(folder: Path) -> World:
 def disk_world(tmp_path: Path) -> World:
     """Datastores on disk, for what a file system in memory does differently."""
     return World(tmp_path.resolve())
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """No test of the core may hang: each has half a minute."""
+
+    def over(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError("the test took longer than 30 seconds")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
