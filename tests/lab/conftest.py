@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import Lab, can_make_hosts, repository
+from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,37 @@ def lab() -> Iterator[Lab]:
         pytest.skip(reason)
     with Lab.up(tie=True, binds=[repository()], masks=[repository()]) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def _deployed(lab: Lab) -> Iterator[LabGround]:
+    made = LabGround(lab)
+    made.deploy()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def ground(_deployed: LabGround) -> Iterator[LabGround]:
+    """The lab with the drivers on all hosts and an oned. All tests share it: ids go on from test to test."""
+    yield _deployed
+    end_shared_connections(_deployed)
+
+
+@pytest.fixture
+def tidy(ground: LabGround) -> Iterator[LabGround]:
+    """The ground; at the end of the test nothing of ours may run on any host or be left, lock files aside."""
+    yield ground
+    wait_for("idle", lambda: not all_running(ground))
+    assert left_of_ours(ground) == []
+
+
+@pytest.fixture
+def bare_nodes(ground: LabGround) -> Iterator[LabGround]:
+    """The ground with nothing of ours on the nodes."""
+    for node in ground.nodes:
+        ground.run(node, ["mv", REMOTE, f"{REMOTE}.away"])
+    yield ground
+    for node in ground.nodes:
+        ground.run(node, ["rm", "-rf", REMOTE])
+        ground.run(node, ["mv", f"{REMOTE}.away", REMOTE])

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of the lab look at: layouts on disk, what is left over, what runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.lab.ground import Ground, LabGround
+from tests.lab.hosts.proc import HostProcess
+
+HIDDEN = ".one_storage"
+
+
+def layout(ground: Ground, host: str, directory: str, names: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Everything below a directory of a host by relative path: what it is, and what it refers to.
+
+    :param names: names to show instead of paths that differ from run to run, by path.
+    """
+    root = ground.path(host, directory)
+    found: dict[str, str] = {}
+    if not root.is_dir():
+        return found
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if name.split("/")[0] != HIDDEN:
+            found[_named(name, names)] = _named(_what(ground, host, f"{directory}/{name}", path), names)
+    return found
+
+
+def _named(text: str, names: Mapping[str, str] | None) -> str:
+    for path, name in (names or {}).items():
+        text = text.replace(path, name)
+    return text
+
+
+def _what(ground: Ground, host: str, path: str, seen: Path) -> str:
+    if seen.is_symlink():
+        return f"link to {os.readlink(seen)}"
+    if seen.is_dir():
+        return "directory"
+    with seen.open("rb") as file:
+        head = file.read(33000)
+    if head[:4] == b"QFI\xfb":
+        info = json.loads(ground.run(host, ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", path]))
+        backing = info.get("backing-filename")
+        return f"qcow2 on {backing} ({info['backing-filename-format']})" if backing else "qcow2"
+    if head[4086:4096] == b"SWAPSPACE2":
+        return "swap"
+    if head[32769:32774] == b"CD001":
+        return "iso"
+    return "text " + head.decode() if len(head) < 20 and head.isascii() else "raw"
+
+
+def left_of_ours(ground: Ground) -> list[str]:
+    """What journals, workshops, probes and spare names are left in any datastore; all hosts are looked at."""
+    found = []
+    location = ground.oned.settings.datastore_location
+    for host in (ground.frontend, *ground.nodes):
+        root = ground.path(host, location)
+        for store in sorted(root.iterdir()) if root.is_dir() else []:
+            hidden = store / HIDDEN
+            found += [f"{host}:{store.name}/{HIDDEN}/{item.name}" for item in hidden.glob("*") if item.name != "locks"]
+            found += [f"{host}:{item.relative_to(root)}" for item in store.rglob("*.new")]
+    return found
+
+
+def running(ground: LabGround, host: str) -> list[HostProcess]:
+    """What of ours runs on a host: everything but idle shared connections, sshd's side of them, and dying shells."""
+    return [
+        process
+        for process in ground.lab.processes(host)
+        if not process.argv[0].startswith(("sshd:", "ssh: ")) and process.argv[0] != "sshd"
+    ]
+
+
+def all_running(ground: LabGround) -> list[tuple[str, tuple[str, ...]]]:
+    """:func:`running` on all hosts, as (host, command line)."""
+    return [(host, process.argv) for host in ground.lab.hosts for process in running(ground, host)]
+
+
+def end_shared_connections(ground: LabGround) -> None:
+    """End the idle masters of shared connections, which would stay for a minute."""
+    for host in ground.lab.hosts:
+        for process in ground.lab.processes(host):
+            if process.argv[0].startswith("ssh: ") and "[mux]" in process.argv[0]:
+                try:
+                    os.kill(process.pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+
+
+def wait_for(what: str, condition: Callable[[], object], limit: float = 5.0) -> None:
+    """Wait until *condition* is true, at most *limit* seconds; AssertionError says what did not come."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"not {what} after {limit:g} s"
+        time.sleep(0.01)
