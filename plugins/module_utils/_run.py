@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .drivers.base import Reply
     from .steps.base import Step
 
 _ROUNDS = 8
@@ -86,51 +87,35 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
     method = driver.method(entry.name)
     if driver.idle(entry.name, options):
         return Outcome({"changed": False, "actions": [], "changes": [], "run_id": ""}, lambda: None)
-    number = os.urandom(6).hex()
-    site = _site(entry.name, options, driver.peer_actions, number, mode.shared)
-    site.check = mode.check
-    request = Request(entry.name, options, site)
     claims = driver.claims_for(entry.name, options)
+    number = os.urandom(6).hex()
+    site = _site(entry.name, options, driver.peer_actions, number, mode)
     keeps = entry.name in driver.answering
-    head = {"run": number, "action": action, "driver": options["driver"], "pid": os.getpid(), "keeps": keeps}
-    head["peer"] = site.peer.name if site.peer else None
-    executor = Executor(site, claims, head, keeps, mode.stopped, mode.fault)
-    steps: list[Any] = []
-    before: dict[tuple[str, str], str] = {}
+    head = {
+        "run": number,
+        "action": action,
+        "kind": entry.kind,
+        "driver": options["driver"],
+        "system": options.get("system_driver") or "",
+        "peer": site.peer.name if site.peer else None,
+        "pid": os.getpid(),
+        "keeps": keeps,
+    }
+    executor = Executor(site, claims, head, keeps, mode.stopped, _load_driver, mode.fault)
+    talk = _Talk(Request(entry.name, options, site), method, executor)
     try:
-        if not mode.check and claims:
-            executor.enter()
-        values: dict[str, Any] = {}
-        for _round in range(_ROUNDS):
-            try:
-                reply = method(request)
-            except OSError as error:
-                raise from_os(error, f"look at {error.filename or 'the disk'}", site.lead.name) from error
-            if isinstance(reply, Answer):
-                values = reply.values
-                break
-            _note(site, reply.steps, before)
-            if mode.check:
-                steps = [step for step in reply.steps if not step.done(site)]
-                break
-            executor.run(reply.steps)
-            request.ran = True
+        if mode.check:
+            talk.ask_once()
         else:
-            raise StorageError(f"{action} does not come to an end: its last step was '{executor.words[-1]}'")
+            if claims:
+                executor.enter()
+            talk.ask()
     except StorageError as error:
         if not mode.check:
             executor.fail(error)
         _hang_up(site)
         raise
     fault_point(mode.fault, "end")
-    done = executor.changed or steps
-    result = {
-        "changed": bool(done),
-        "actions": [f"{site.host(step.where).name}: {step.words()}" for step in done],
-        "changes": _changes(site, done, before),
-        "run_id": number,
-        **values,
-    }
 
     def ended() -> None:
         try:
@@ -139,7 +124,62 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
         finally:
             _hang_up(site)
 
-    return Outcome(result, ended, keeps)
+    return Outcome(talk.result(), ended, keeps)
+
+
+class _Talk:
+    """The conversation with a driver: ask, run its steps, ask again, until it answers."""
+
+    def __init__(self, request: Request, method: Callable[[Request], Reply], executor: Executor) -> None:
+        self._request = request
+        self._method = method
+        self._executor = executor
+        self._values: dict[str, Any] = {}
+        self._planned: list[Step] = []
+        self._before: dict[tuple[str, str], str] = {}
+
+    def ask(self) -> None:
+        """Ask until the answer comes."""
+        for _round in range(_ROUNDS):
+            steps = self._reply()
+            if steps is None:
+                return
+            self._executor.run(steps)
+            self._request.ran = True
+        raise StorageError(f"The {self._request.action} does not come to an end after {_ROUNDS} rounds")
+
+    def ask_once(self) -> None:
+        """Ask for the next steps, and do nothing. What comes after them may depend on them."""
+        self._planned = [step for step in self._reply() or [] if not step.done(self._request.site)]
+
+    def result(self) -> dict[str, Any]:
+        """What was done, or would be, and the answer."""
+        site = self._request.site
+        done = self._executor.changed or self._planned
+        return {
+            "changed": bool(done),
+            "actions": [f"{site.host(step.where).name}: {step.words()}" for step in done],
+            "changes": _changes(site, done, self._before),
+            "run_id": site.run,
+            **self._values,
+        }
+
+    def _reply(self) -> list[Step] | None:
+        site = self._request.site
+        try:
+            reply = self._method(self._request)
+            if isinstance(reply, Answer):
+                self._values = reply.values
+                return None
+            _note(site, reply.steps, self._before)
+        except OSError as error:
+            raise from_os(error, f"look at {error.filename or 'the disk'}", site.lead.name) from error
+        return reply.steps
+
+
+def _load_driver(head: dict[str, Any]) -> None:
+    """Load the driver whose journal was found, for the steps that it brings."""
+    load(str(head.get("kind", "")), str(head.get("driver", "")), str(head.get("system", "")))
 
 
 def _note(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) -> None:
@@ -168,20 +208,20 @@ def _changes(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) 
     ]
 
 
-def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str, shared: bool) -> Site:
+def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str, mode: Mode) -> Site:
     timeouts = Timeouts(options["command_timeout"], options["stall_timeout"], options["lock_timeout"])
     lead = Host(os.uname().nodename)
     name = options.get("peer") or ""
     if not name:
-        return Site(lead, None, number, timeouts)
+        return Site(lead, None, number, timeouts, mode.check)
     if action not in peer_actions:
         raise Unsupported(f"{options['driver']} does {action} on one host, it takes no peer")
     from .tools import peer
 
     settings = peer.Settings(
-        options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"], shared
+        options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"], mode.shared
     )
-    return Site(lead, peer.connect(name, settings), number, timeouts)
+    return Site(lead, peer.connect(name, settings), number, timeouts, mode.check)
 
 
 def _hang_up(site: Site) -> None:

@@ -33,14 +33,18 @@ class Timeouts:
 
 
 class Site:
-    """The hosts of one action: the lead, where the core runs, and at most one peer."""
+    """The hosts of one action: the lead, where the core runs, and at most one peer.
 
-    def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts) -> None:
+    :ivar run: id of the run: it names workshops and ties log, journal and result together.
+    :ivar check: whether nothing may be changed.
+    """
+
+    def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts, check: bool = False) -> None:
         self.lead = lead
         self.peer = peer
         self.run = run
         self.timeouts = timeouts
-        self.check = False
+        self.check = check
         self._same: dict[tuple[str, str], bool] = {}
 
     def same_storage(self, here: str, there: str) -> bool:
@@ -158,9 +162,12 @@ def restore(record: dict[str, Any]) -> Step:
 
 
 def _kinds() -> list[type[Step]]:
-    from . import files, images, transfer
+    """Every step there is: ours, and those of the drivers that are loaded."""
+    from . import files, images, transfer  # noqa: F401
 
-    found = []
-    for module in (files, images, transfer):
-        found += [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Step)]
+    found: list[type[Step]] = []
+    new: list[type[Step]] = [Step]
+    while new:
+        found += new
+        new = [child for parent in new for child in parent.__subclasses__()]
     return found

@@ -49,6 +49,7 @@ class Executor:
     :param keeps: whether finished work counts only when the answer has been delivered: oned forgets an image whose
         answer it never got, so it is taken back (rule 7).
     :param stopped: asked before each step; true when the caller went away.
+    :param load: loads the driver that the head of a found journal names.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Executor:
         head: dict[str, Any],
         keeps: bool,
         stopped: Callable[[], bool],
+        load: Callable[[dict[str, Any]], None],
         fault: str = "",
     ) -> None:
+        self._load = load
         self.site = site
         self.claims = claims
         self.journal: Journal | None = None
@@ -108,9 +111,9 @@ class Executor:
                     raise trouble from error
         for claim in self.claims:
             if not claim.shared and claim.where == LEAD:
-                settle(self.site, claim.datastore, claim.key)
+                settle(self.site, claim.datastore, claim.key, self._load)
         for datastore in sorted({claim.datastore for claim in self.claims if claim.where == LEAD}):
-            sweep(self.site, datastore)
+            sweep(self.site, datastore, self._load)
         for datastore in sorted({claim.datastore for claim in self.claims if claim.where == PEER}):
             self.site.host(PEER).sweep(datastore)
 
@@ -236,12 +239,12 @@ class Executor:
             self.site.host(claim.where).unlock(claim.datastore, claim.key)
 
 
-def settle(site: Site, datastore: str, key: str) -> None:
+def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None]) -> None:
     """Bring an object whose lock is ours to rest: undo, or accept, what a dead run's journal speaks of."""
     path = path_of(datastore, key)
     if not os.path.exists(path):
         return
-    found = Found(path)
+    found = Found(path, load)
     if not found.ended:
         begun = [step for number, step in enumerate(found.steps) if number in found.begun]
         here = [step for step in begun if step.where == LEAD or not found.head.get("peer")]
@@ -260,7 +263,7 @@ def settle(site: Site, datastore: str, key: str) -> None:
     os.unlink(path)
 
 
-def sweep(site: Site, datastore: str) -> None:
+def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) -> None:
     """Settle every object of a datastore whose run died, without waiting for those that run."""
     folder = os.path.join(datastore, HIDDEN)
     for name in site.lead.entries(folder):
@@ -272,7 +275,7 @@ def sweep(site: Site, datastore: str) -> None:
         except BlockingIOError:
             continue
         try:
-            settle(site, datastore, key)
+            settle(site, datastore, key, load)
         except (OSError, StorageError):
             # it stays for the action that concerns it, which will say what is wrong
             pass

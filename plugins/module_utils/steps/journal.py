@@ -18,6 +18,7 @@ from .base import Step, restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 FORMAT = 1
@@ -78,9 +79,13 @@ class Journal:
 
 
 class Found:
-    """A journal that another run left."""
+    """A journal that another run left.
 
-    def __init__(self, path: str) -> None:
+    :param load: loads the driver that a journal's head names, as that may bring steps of its own.
+    """
+
+    def __init__(self, path: str, load: Callable[[dict[str, Any]], None]) -> None:
+        self._load = load
         self.path = path
         self.head: dict[str, Any] = {}
         self.steps: list[Step] = []
@@ -103,6 +108,7 @@ class Found:
                     todo="finish it with the build that wrote it",
                 )
             self.head = record
+            self._load(record)
         elif "steps" in record:
             self.steps += [restore(item) for item in record["steps"]]
         elif "begin" in record:
