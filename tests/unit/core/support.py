@@ -124,7 +124,7 @@ def tree(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def content(path: Path) -> tuple[str, ...]:
-    """What a file holds. File systems, swap areas and ISOs carry dates and random ids: of these the kind and the size."""
+    """What a file holds; of file systems, swap areas and ISOs, which carry dates and ids, kind and size."""
     data = path.read_bytes()
     if data[1080:1082] == b"\x53\xef":
         return "ext", str(len(data))
@@ -181,13 +181,12 @@ def strings(given: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
 
 
-def plan(action: str, ran: bool = False, **given: Any) -> list[Step] | dict[str, Any]:
+def plan(action: str, **given: Any) -> list[Step] | dict[str, Any]:
     """What a driver answers when it is asked: its next steps, or the values of its answer. Nothing is done."""
     entry = _actions.ACTIONS[action]
     options = _options.check(action, entry.options, strings(given))
     driver = load(entry.kind, options["driver"], options.get("system_driver") or "")
     request = Request(entry.name, options, Site(Host("here"), None, RUN, Timeouts()))
-    request.ran = ran
     reply = driver.method(entry.name)(request)
     if isinstance(reply, Answer):
         return reply.values

@@ -418,7 +418,9 @@ def test_check_mode_of_an_import_says_what_it_can(world: World, outside: Path) -
     (outside / "x").write_text("x")
     said = explained("ds_cp", **new(world), source=outside / "x")
     assert said["changed"]
-    assert said["changes"] == [{"host": os.uname().nodename, "path": str(made(world)), "before": "absent", "after": "image"}]
+    assert [(row["path"], row["before"], row["after"]) for row in said["changes"]] == [
+        (str(made(world)), "absent", "image")
+    ]
     assert list(world.images.iterdir()) == []
 
 
