@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from . import _run
 from ._actions import ACTIONS
 from ._errors import StorageError
-from .tools.host import end_children
+from .tools.host import stop_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def main(action: str) -> None:
 
     def stop(number: int, _frame: Any) -> None:
         ended.append(number)
-        end_children()
+        stop_work()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from ._errors import StorageError
-from .tools.host import end_children
+from .tools.host import stop_work
 from .tools.wire import Gone, Lifeline, Wire
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def main(build: str, argv: list[str]) -> int:
     """
     wire = Wire(0, 1)
     wire.send({"hello": build, "python": list(sys.version_info[:2])})
-    lifeline = Lifeline(wire, end_children)
+    lifeline = Lifeline(wire, stop_work)
     from . import _run
 
     try:

@@ -45,6 +45,7 @@ class Wrapper:
 
 def main(path: str, arguments: list[str]) -> int:
     """Run the wrapper at *path*; the exit code is 0 or 1."""
+    _fill_streams()
     voice = Voice(path)
     try:
         return _run(Wrapper(path), voice, arguments)
@@ -65,6 +66,18 @@ def main(path: str, arguments: list[str]) -> int:
     return 1
 
 
+def _fill_streams() -> None:
+    """Put something in the place of standard streams that are closed: an image would be opened there otherwise.
+
+    It can only be read, so an answer that goes nowhere is an answer that failed.
+    """
+    for handle in (0, 1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open("/dev/null", os.O_RDONLY)
+
+
 def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     from ..module_utils.drivers import registry
     from .launch import Launch, Placement
@@ -72,7 +85,10 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     settings = Settings(wrapper.root)
     call = wrapper.call(arguments)
     driver = registry.load(wrapper.kind, wrapper.mad, wrapper.system)
+    explain = os.environ.get("ONE_STORAGE_EXPLAIN", "") not in ("", "0")
+    nothing = [f"{wrapper.mad} {wrapper.action}: nothing to do"] if explain else []
     if call.early and driver.idle(wrapper.action, call.early):
+        voice.lines(nothing)
         return 0
     driver.method(wrapper.action)
     rule = driver.leads.get(wrapper.action, "node")
@@ -83,8 +99,8 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
             launch.prepare()
         options = _options(wrapper, call, settings, placement)
         if driver.idle(wrapper.action, options):
+            voice.lines(nothing)
             return 0
-        explain = os.environ.get("ONE_STORAGE_EXPLAIN", "") not in ("", "0")
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
         if explain:
             voice.lines(_explained(result, options, placement.lead or os.uname().nodename))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 
 from ..module_utils import _run
-from ..module_utils.tools.host import end_children
+from ..module_utils.tools.host import stop_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ class Local:
 
     def _stop(self, _number: int, _frame: Any) -> None:
         self._ended = True
-        end_children()
+        stop_work()

@@ -197,7 +197,12 @@ class Executor:
         vars(step).update(evidence)
         self._undoable.append(step)
         journal.mark("begin", number, evidence, durable=step.final)
-        step.attempt(self.site)
+        try:
+            step.attempt(self.site)
+        except StorageError as error:
+            if self._stopped() and not isinstance(error, Cancelled):
+                raise Cancelled(f"The caller went away while we were to {step.words()}", detail=str(error)) from error
+            raise
         if step.final:
             self._undoable.clear()
             self._forward = True

@@ -27,21 +27,30 @@ if TYPE_CHECKING:
 HIDDEN = ".one_storage"
 LOCKS = "locks"
 _CHUNK = 1 << 20
+_SLICE = 64 << 20
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 #: Commands that run now, so that the end of the caller can end them too.
 children: set[subprocess.Popen[bytes]] = set()
+_stopping: list[bool] = []
 
 
-def end_children() -> None:
-    """Kill every command that runs, with all it started."""
+def stop_work() -> None:
+    """End what this process does for a caller that is gone: commands are killed, copies stop at their next chunk."""
     import signal
 
+    _stopping.append(True)
     for child in list(children):
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except OSError:
             pass
+
+
+def going_on() -> None:
+    """Asked by every loop over data; ``InterruptedError`` after :func:`stop_work`."""
+    if _stopping:
+        raise InterruptedError(errno.EINTR, "the caller went away")
 
 
 def which(tool: str) -> str:
@@ -454,9 +463,10 @@ def _copy_data(reader: int, writer: int, size: int, digests: Sequence[str]) -> d
     in_kernel = True
     for start, end in extents(reader, size):
         while start < end:
+            going_on()
             if in_kernel:
                 try:
-                    done = os.copy_file_range(reader, writer, min(end - start, 1 << 30), start, start)
+                    done = os.copy_file_range(reader, writer, min(end - start, _SLICE), start, start)
                 except OSError as error:
                     if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
                         raise
@@ -485,6 +495,7 @@ def _copy_hashing(reader: int, writer: int, size: int, digests: Sequence[str]) -
                 item.update(hole)
             position += len(hole)
         while position < end:
+            going_on()
             data = os.pread(reader, min(_CHUNK, end - position), position)
             if not data:
                 raise OSError(errno.EIO, "the file became shorter while it was read")

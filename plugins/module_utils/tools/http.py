@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 
 from .._errors import DeadlineOver, Missing, NoAccess, Refused, StorageError, Unreachable, one_line
+from .host import going_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def fetch(url: str, part: str, limit: int, digests: Sequence[str], sparse: bool,
         try:
             total = 0
             while True:
+                going_on()
                 try:
                     data = response.read(CHUNK)
                 except TimeoutError:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from .host import OPERATIONS, Host, end_children
+from .host import OPERATIONS, Host, stop_work
 from .wire import BEAT, Gone, Lifeline, Wire
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ def serve(name: str) -> None:
     """Answer calls until the lead goes away; its locks and commands go with this process."""
 
     def ended() -> None:
-        end_children()
+        stop_work()
         os._exit(3)
 
     wire = Wire(0, 1)

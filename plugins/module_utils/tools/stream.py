@@ -23,7 +23,7 @@ import os
 import select
 import struct
 
-from .host import extents
+from .host import extents, going_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _send_file(pipe: _Pipe, path: str, name: str) -> None:
         _announce(pipe, {"name": name, "kind": "file", "size": size, "mode": before.st_mode & 0o777})
         for start, end in extents(handle, size):
             while start < end:
+                going_on()
                 data = os.pread(handle, min(CHUNK, end - start), start)
                 if not data:
                     raise OSError(errno.EIO, "the file became shorter while it was read", path)
@@ -131,6 +132,7 @@ def receive(folder: str, handle: int, stall: float) -> dict[str, Any]:
     limit = 0
     try:
         while True:
+            going_on()
             before = pipe.digest.hexdigest()
             kind, offset, length = _HEAD.unpack(pipe.read(_HEAD.size))
             if length > CHUNK:
