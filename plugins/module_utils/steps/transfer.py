@@ -36,16 +36,10 @@ class CopyFile(Step):
         host.copy(self.source, self.part, self.inside)
 
 
-class CopyTree(Step):
-    """Copy a file, link or directory on one host into a workshop."""
+class CopyTree(CopyFile):
+    """Copy a file, a link as a link, or a directory with all in it, on one host into a workshop."""
 
     kind: ClassVar[str] = "copy-tree"
-
-    def __init__(self, where: str, source: str, part: str, inside: str) -> None:
-        super().__init__(where)
-        self.source = source
-        self.part = part
-        self.inside = inside
 
     def words(self) -> str:
         return f"copy {self.source} with all in it"
