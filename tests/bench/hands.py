@@ -33,17 +33,27 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One command line on a host."""
+    """One command line on a host.
+
+    :ivar into: a second one that reads what the first writes; then there is no stdin, and only it is heard.
+    """
 
     argv: Sequence[str]
     stdin: bytes = b""
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = HOME
+    into: Sequence[str] = ()
 
     def record(self) -> dict[str, Any]:
         """As the worker reads it."""
         encoded = base64.b64encode(self.stdin).decode()
-        return {"argv": list(self.argv), "env": dict(self.env), "cwd": self.cwd, "stdin": encoded}
+        return {
+            "argv": list(self.argv),
+            "into": list(self.into),
+            "env": dict(self.env),
+            "cwd": self.cwd,
+            "stdin": encoded,
+        }
 
 
 class Worker:

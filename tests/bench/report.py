@@ -108,7 +108,7 @@ def _cells(row: Row) -> list[str | Text]:
 def _listing(listing: Listing) -> Table:
     table = Table(title=listing.title, title_justify="left", title_style="bold")
     for number, name in enumerate(listing.columns):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        table.add_column(name, justify="left" if number == 0 else "right", min_width=24 if number == 0 else None)
     for line in listing.lines:
         table.add_row(*(f"{cell:.1f}" if isinstance(cell, float) else cell for cell in line))
     return table

@@ -26,7 +26,7 @@ _SSH_LINE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from plugins.module_utils.tools import ssh
-print(json.dumps(ssh.command(sys.argv[2], sys.argv[3:], shared=True)))
+print(json.dumps(ssh.command(sys.argv[3], sys.argv[4:], shared=sys.argv[2] == "shared")))
 """
 
 
@@ -66,10 +66,14 @@ class Scene:
             raise BenchError(f"{call.command} failed: {call.stderr}")
         return self.timed.milliseconds
 
-    def ssh(self, *argv: str) -> list[str]:
-        """The command line that runs *argv* on the node, with the very options that the deployed drivers use."""
+    def ssh(self, *argv: str, shared: bool = True) -> list[str]:
+        """The command line that runs *argv* on the node, with the very options that the deployed drivers use.
+
+        :param shared: over the open connection, not one of its own.
+        """
         folder = f"{self.ground.oned.settings.remotes}/one_storage"
-        _spent, done = self.front.call([PYTHON, "-I", "-c", _SSH_LINE, folder, self.node.host, *argv])
+        how = "shared" if shared else "alone"
+        _spent, done = self.front.call([PYTHON, "-I", "-c", _SSH_LINE, folder, how, self.node.host, *argv])
         line: list[str] = json.loads(done.stdout)
         return line
 

@@ -5,7 +5,7 @@
 Standard library only: it is handed to the host's Python as text. A line of JSON comes in, a line of JSON goes out:
 
 * in: ``jobs``, each with ``argv``, ``env`` (added to the worker's), ``cwd`` and ``stdin`` (base64), and ``timeout`` in
-  seconds for all of them together;
+  seconds for all of them together; a job with ``into``, a second command line, is a pipe of the two;
 * out: ``ms`` from before the first start to the end of the last, and ``results`` with ``rc``, ``out`` and ``err``
   (base64) of each. The jobs of one line run at the same time.
 """
@@ -30,17 +30,7 @@ def run(jobs: list[dict[str, Any]], timeout: float) -> dict[str, Any]:
     said: list[tuple[bytes, bytes]] = []
     begin = time.perf_counter()
     for job, environment in zip(jobs, environments, strict=True):
-        processes.append(
-            subprocess.Popen(
-                job["argv"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=job["cwd"],
-                env=environment,
-                process_group=0,
-            )
-        )
+        processes.append(_start(job, environment))
     for process, data in zip(processes, inputs, strict=True):
         said.append(_finish(process, data, max(0.1, begin + timeout - time.perf_counter())))
     spent = (time.perf_counter() - begin) * 1000
@@ -53,9 +43,22 @@ def run(jobs: list[dict[str, Any]], timeout: float) -> dict[str, Any]:
     }
 
 
+def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    common: dict[str, Any] = {"cwd": job["cwd"], "env": environment, "process_group": 0}
+    if not job["into"]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(job["argv"], stdin=pipe, stdout=pipe, stderr=pipe, **common)
+    first = subprocess.Popen(job["argv"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **common)
+    # the first ends with the second: it writes into a pipe that nobody else reads
+    second = subprocess.Popen(job["into"], stdin=first.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **common)
+    if first.stdout is not None:
+        first.stdout.close()
+    return second
+
+
 def _finish(process: subprocess.Popen[bytes], data: bytes, timeout: float) -> tuple[bytes, bytes]:
     try:
-        return process.communicate(data, timeout)
+        return process.communicate(data if process.stdin else None, timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
