@@ -27,6 +27,8 @@ class StorageError(Exception):
         self.todo = todo
         self.detail = detail
         self.undone = ""
+        #: Id of the run that failed: the journal and the result have it too. Empty before a run began.
+        self.run = ""
 
     def __str__(self) -> str:
         """Everything a user needs, on one line: oned glues lines together without separators (contract-ds 2.3)."""
@@ -48,6 +50,7 @@ class StorageError(Exception):
             "todo": self.todo,
             "detail": self.detail,
             "undone": self.undone,
+            "run": self.run,
         }
 
 
@@ -153,6 +156,7 @@ def from_record(record: dict[str, Any]) -> StorageError:
         detail=str(record.get("detail", "")),
     )
     error.undone = str(record.get("undone", ""))
+    error.run = str(record.get("run", ""))
     return error
 
 

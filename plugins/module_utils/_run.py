@@ -111,6 +111,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
                 executor.enter()
             talk.ask()
     except StorageError as error:
+        error.run = number
         if not mode.check:
             executor.fail(error)
         _hang_up(site)

@@ -27,7 +27,8 @@ class Voice:
         """Detail for the log, then the reason: oned glues all lines without a severity together, so it is one line."""
         if error.detail:
             self.log("ERROR", error.detail)
-        self.log("ERROR", f"[{error.code}] {error}")
+        run = f", run {error.run}" if error.run else ""
+        self.log("ERROR", f"[{error.code}{run}] {error}")
         _tell(f"{error}\n")
 
     def answer(self, text: str) -> None:
