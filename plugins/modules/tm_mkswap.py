@@ -100,6 +100,11 @@ error:
       type: str
       returned: always
       sample: host01
+    run:
+      description: Id of the run that failed, as it stands in the log and in the journal. Empty when none began.
+      type: str
+      returned: always
+      sample: 5f0c9d1e77ab
     undone:
       description: What became of the steps before the failure. Empty when there were none.
       type: str
