@@ -110,6 +110,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
             if claims:
                 executor.enter()
             talk.ask()
+            executor.finish()
     except StorageError as error:
         error.run = number
         if not mode.check:
@@ -121,7 +122,8 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
     def ended() -> None:
         try:
             if claims and not mode.check:
-                executor.leave(durable=True)
+                executor.finish(delivered=True)
+                executor.leave()
         finally:
             _hang_up(site)
 

@@ -111,7 +111,11 @@ class Executor:
                     raise trouble from error
         for claim in self.claims:
             if not claim.shared and claim.where == LEAD:
-                settle(self.site, claim.datastore, claim.key, self._load)
+                try:
+                    settle(self.site, claim.datastore, claim.key, self._load)
+                except OSError as error:
+                    doing = f"settle what an earlier run left of {claim.key} in {claim.datastore}"
+                    raise from_os(error, doing, self.site.lead.name) from error
         for datastore in sorted({claim.datastore for claim in self.claims if claim.where == LEAD}):
             sweep(self.site, datastore, self._load)
         for datastore in sorted({claim.datastore for claim in self.claims if claim.where == PEER}):
@@ -227,7 +231,19 @@ class Executor:
 
     # ---------------------------------------------------------------- end
 
-    def leave(self, durable: bool = False) -> None:
+    def finish(self, delivered: bool = False) -> None:
+        """Note in the journal that the work is whole: from here on it stays, also when this process dies.
+
+        :param delivered: whether somebody got the answer; without it a work that keeps is not whole.
+        """
+        if self.journal and delivered == self._keeps:
+            try:
+                self.journal.end(durable=self._keeps)
+            except OSError:
+                # the disk is full: the journal goes a moment later, which says the same
+                pass
+
+    def leave(self) -> None:
         """End the run: what was set aside is deleted, the journal goes, the locks are given back."""
         if self._shops:
             for claim in self._workshops():
@@ -238,7 +254,7 @@ class Executor:
                     raise from_os(error, f"empty the workshop of {claim.key}", host.name) from error
             self._shops = False
         if self.journal:
-            self.journal.close(durable=durable and self._keeps)
+            self.journal.close()
             self.journal = None
         for claim in reversed(self.claims):
             self.site.host(claim.where).unlock(claim.datastore, claim.key)
@@ -277,7 +293,8 @@ def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) ->
         key = name[: -len(".journal")]
         try:
             site.lead.lock(datastore, key, False, 0)
-        except BlockingIOError:
+        except OSError:
+            # it runs, or this host may only read here
             continue
         try:
             settle(site, datastore, key, load)

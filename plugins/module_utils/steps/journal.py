@@ -52,15 +52,18 @@ class Journal:
         if durable:
             os.fsync(self._handle)
 
-    def close(self, durable: bool = False) -> None:
-        """The action ended well: the journal goes.
+    def end(self, durable: bool) -> None:
+        """Note that the action ended well: who finds this journal has only to clear up.
 
         :param durable: for actions whose finished work is undone when their journal is found open.
         """
+        if self._handle >= 0:
+            self.mark("ended", 1, durable=durable)
+
+    def close(self) -> None:
+        """Nothing of the run is left: the journal goes."""
         if self._handle < 0:
             return
-        if durable:
-            self.mark("ended", 1, durable=True)
         os.close(self._handle)
         self._handle = -1
         try:

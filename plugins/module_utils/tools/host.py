@@ -87,6 +87,7 @@ class Host:
     def __init__(self, name: str) -> None:
         self.name = name
         self._held: dict[tuple[str, str], int] = {}
+        self._exclusive: set[tuple[str, str]] = set()
 
     # ---------------------------------------------------------------- looking
 
@@ -314,7 +315,8 @@ class Host:
 
                 os.killpg(child.pid, signal.SIGKILL)
                 child.communicate()
-        return {"rc": child.returncode, "out": out[-65536:].decode("utf-8", "replace"), "err": err[-65536:].decode()}
+        text = [data[-65536:].decode("utf-8", "replace") for data in (out, err)]
+        return {"rc": child.returncode, "out": text[0], "err": text[1]}
 
     # ---------------------------------------------------------------- locks and workshops
 
@@ -354,10 +356,13 @@ class Host:
             time.sleep(pause)
             pause = min(pause * 2, 0.25)
         self._held[(datastore, key)] = handle
+        if not shared:
+            self._exclusive.add((datastore, key))
 
     def unlock(self, datastore: str, key: str) -> None:
         """Give a lock back."""
         handle = self._held.pop((datastore, key), -1)
+        self._exclusive.discard((datastore, key))
         if handle >= 0:
             os.close(handle)
 
@@ -370,24 +375,31 @@ class Host:
         return path
 
     def sweep(self, datastore: str) -> list[str]:
-        """Remove workshops that nobody holds and no journal speaks of; their keys are returned."""
+        """Remove workshops that no journal speaks of and nobody else holds; their keys are returned.
+
+        For the time before the first step: what is there then is not ours, whoever holds the lock.
+        """
         folder = os.path.join(datastore, HIDDEN)
         names = self.entries(folder)
         swept = []
         for key in names:
             path = os.path.join(folder, key)
-            if (datastore, key) in self._held or key + ".journal" in names or not os.path.isdir(path):
+            ours = (datastore, key) in self._exclusive
+            if key + ".journal" in names or not os.path.isdir(path):
                 continue
             try:
-                self.lock(datastore, key, False, 0)
-            except BlockingIOError:
+                if not ours:
+                    self.lock(datastore, key, False, 0)
+                try:
+                    if not os.path.exists(path + ".journal"):
+                        self.remove(path, datastore)
+                        swept.append(key)
+                finally:
+                    if not ours:
+                        self.unlock(datastore, key)
+            except OSError:
+                # it is somebody's, or this host may only read here
                 continue
-            try:
-                if not os.path.exists(path + ".journal"):
-                    self.remove(path, datastore)
-                    swept.append(key)
-            finally:
-                self.unlock(datastore, key)
         return swept
 
 

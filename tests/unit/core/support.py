@@ -128,6 +128,8 @@ def content(path: Path) -> tuple[str, ...]:
     data = path.read_bytes()
     if data[1080:1082] == b"\x53\xef":
         return "ext", str(len(data))
+    if data[:4] == b"QFI\xfb" and b"lost+found" in data:
+        return "qcow2 with ext", str(int.from_bytes(data[24:32], "big"))
     if data[:4] == b"XFSB":
         return "xfs", str(len(data))
     if data[4086:4096] == b"SWAPSPACE2":
