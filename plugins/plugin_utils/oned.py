@@ -104,7 +104,9 @@ class Oned:
             try:
                 with open(self._auth, encoding="utf-8") as file:
                     self._session = file.read(4096).strip()
-            except (OSError, UnicodeDecodeError) as error:
+                if not self._session.isprintable():
+                    raise ValueError
+            except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", "") or "it is not text"
                 raise NoAccess(
                     f"Cannot read the credentials for oned in {self._auth}: {reason}", todo="set ONE_AUTH"
