@@ -244,7 +244,7 @@ class Host:
         :returns: ``size`` in bytes and ``digests`` by name.
         """
         part = confine(root, part)
-        with open(source, "rb", buffering=0) as reader:
+        with open(source, "rb", buffering=0, opener=_at_once) as reader:
             before = os.fstat(reader.fileno())
             if not modes.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "this is not a regular file", source)
@@ -276,8 +276,8 @@ class Host:
             self.copy(source, part, root)
 
     def same_file_system(self, one: str, other: str) -> bool:
-        """Whether a rename can go from one existing directory to another."""
-        return os.stat(one).st_dev == os.stat(other).st_dev
+        """Whether a rename can go from one existing directory to another: both lie in one mount of one file system."""
+        return os.stat(one).st_dev == os.stat(other).st_dev and _mount(one) == _mount(other)
 
     def run(self, argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dict[str, Any]:
         """Run a command to its end: exit code, stdout and stderr (the last 64 KiB of each).
@@ -423,6 +423,21 @@ def _remove_shallow(path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _mount(path: str) -> str:
+    """The mount that a directory lies in. Two mounts of one file system have one device and no rename between them."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{handle}", encoding="ascii") as file:
+            return next((line for line in file if line.startswith("mnt_id:")), "")
+    finally:
+        os.close(handle)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file that may turn out to be a pipe, whose other end nobody has to open."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _sync_directory(path: str) -> None:
