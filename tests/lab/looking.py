@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.lab.ground import Ground, LabGround
+from tests.lab.hosts.commands import USER_ID
 from tests.lab.hosts.proc import HostProcess
 
 HIDDEN = ".one_storage"
@@ -101,3 +104,105 @@ def wait_for(what: str, condition: Callable[[], object], limit: float = 5.0) -> 
     while not condition():
         assert time.monotonic() < deadline, f"not {what} after {limit:g} s"
         time.sleep(0.01)
+
+
+# ---------------------------------------------------------------- contents
+
+#: Kind, then link target or content, by "host:datastore/path". A shared datastore is the front-end's here.
+State = dict[str, tuple[str, bytes]]
+
+
+def _datastores(ground: LabGround) -> Iterator[tuple[str, str, Path]]:
+    """(host, datastore, its folder) of every datastore there is, each shared one once."""
+    location = ground.oned.settings.datastore_location
+    shared = {str(number) for number in ground.lab.shared}
+    for host in ground.lab.hosts:
+        root = ground.path(host, location)
+        for store in sorted(root.iterdir()) if root.is_dir() else []:
+            if host == ground.frontend or store.name not in shared:
+                yield host, store.name, store
+
+
+def state(ground: LabGround) -> State:
+    """All that is in all datastores, without what is ours to hide."""
+    found: State = {}
+    for host, name, store in _datastores(ground):
+        for folder, folders, files in os.walk(store):
+            if HIDDEN in folders:
+                folders.remove(HIDDEN)
+            for entry in folders + files:
+                path = Path(folder, entry)
+                key = f"{host}:{name}/{path.relative_to(store)}"
+                if path.is_symlink():
+                    found[key] = ("link", os.readlink(path).encode())
+                else:
+                    found[key] = ("directory", b"") if path.is_dir() else ("file", path.read_bytes())
+    return found
+
+
+def restore(ground: LabGround, wanted: State) -> None:
+    """Bring all datastores into a state that :func:`state` saw."""
+    now = state(ground)
+    stores = {f"{host}:{name}": store for host, name, store in _datastores(ground)}
+    for key in sorted(now, reverse=True):
+        if wanted.get(key) != now[key]:
+            store, _slash, path = key.partition("/")
+            target = stores[store] / path
+            if now[key][0] == "directory":
+                target.rmdir()
+            else:
+                target.unlink()
+    for key in sorted(wanted):
+        if now.get(key) != wanted[key]:
+            store, _slash, path = key.partition("/")
+            kind, content = wanted[key]
+            target = stores[store] / path
+            if kind == "directory":
+                target.mkdir()
+            elif kind == "link":
+                target.symlink_to(content.decode())
+            else:
+                target.write_bytes(content)
+            os.chown(target, USER_ID, USER_ID, follow_symlinks=False)
+
+
+def differences(found: State, wanted: State) -> list[str]:
+    """What is not as it should be. Of file systems, swap areas and ISOs, which carry dates and random ids, the kind and
+    the size count."""
+    return [
+        f"{key}: {_shown(found.get(key))}, not {_shown(wanted.get(key))}"
+        for key in sorted(found.keys() | wanted.keys())
+        if _shown(found.get(key)) != _shown(wanted.get(key))
+    ]
+
+
+def _shown(item: tuple[str, bytes] | None) -> str:
+    if item is None:
+        return "nothing"
+    kind, content = item
+    if kind != "file":
+        return f"{kind} {content.decode()}".strip()
+    for name, start, magic in (("ext", 1080, b"\x53\xef"), ("swap", 4086, b"SWAPSPACE2"), ("iso", 32769, b"CD001")):
+        if content[start : start + len(magic)] == magic:
+            return f"{name} of {len(content)}"
+    if content[:4] == b"QFI\xfb" and any(
+        content[at + 1080 : at + 1082] == b"\x53\xef" for at in range(0, len(content), 65536)
+    ):
+        return f"qcow2 with ext of {len(content)}"
+    return f"file of {len(content)}, sha256 {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def wipe_hidden(ground: LabGround) -> None:
+    """Remove what an earlier test left of ours."""
+    for _host, _name, store in _datastores(ground):
+        shutil.rmtree(store / HIDDEN, ignore_errors=True)
+
+
+def wipe(ground: LabGround) -> None:
+    """Empty every datastore, hidden things too."""
+    for _host, _name, store in _datastores(ground):
+        for item in store.iterdir():
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
