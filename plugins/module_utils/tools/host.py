@@ -72,7 +72,7 @@ def confine(root: str, path: str) -> str:
     The last component itself is not followed: a link is handled as a link.
     """
     name = os.path.basename(path)
-    if name in ("", ".", "..") or not path.startswith("/"):
+    if name in ("", ".", "..") or not path.startswith("/") or not root.startswith("/"):
         raise PermissionError(errno.EPERM, "this is not the path of a file in a datastore", path)
     parent = os.path.realpath(os.path.dirname(path))
     base = os.path.realpath(root)
