@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import copies, imports, local, many, node
+from tests.bench import copies, imports, local, many, node, peers
 from tests.bench.hands import BenchError
 from tests.bench.report import Report
 from tests.bench.rows import Findings
@@ -21,6 +21,7 @@ from tests.lab.oned import EventFailedError
 BENCHMARKS: dict[str, tuple[str, Callable[[Scene, int], Findings]]] = {
     "local": ("actions on the front-end", local.measure),
     "node": ("actions on a node", node.measure),
+    "peers": ("actions of two hosts", peers.measure),
     "many": ("15 actions at once", many.measure),
     "copies": ("copies of a large image", copies.measure),
     "imports": ("what start-up is spent on", imports.measure),

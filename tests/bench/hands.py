@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.lab.hosts import Lab
-from tests.lab.oned import Completed
+from tests.lab.oned import Completed, LabHost
 
 WORKER = Path(__file__).with_name("worker.py")
 PYTHON = "/usr/bin/python3"
@@ -127,11 +127,11 @@ class Worker:
             self._process.wait(5.0)
 
 
-class Timed:
+class Timed(LabHost):
     """The front-end for a runner: drivers run through a worker. :attr:`milliseconds` is what the last call took."""
 
     def __init__(self, lab: Lab, worker: Worker) -> None:
-        self._lab = lab
+        super().__init__(lab, worker.host)
         self._worker = worker
         self.milliseconds = 0.0
 
@@ -139,13 +139,6 @@ class Timed:
         """Run one driver."""
         self.milliseconds, (done,) = self._worker.all([Job(argv, stdin, env, cwd)], timeout)
         return done
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a file on the front-end."""
-        return self._lab.path(self._worker.host, path, follow=True).exists()
-
-    def write(self, path: str, content: str) -> None:
-        """No action that is measured needs a file from oned."""
 
 
 class Collecting(Timed):

@@ -16,6 +16,9 @@ from rich.text import Text
 
 from tests.bench.rows import Findings, Listing, Row, summary
 
+#: Distance of the quartiles of a floor, as a part of its median, from which on a machine is called busy.
+NOISE = 0.25
+
 
 class Report:
     """Collects findings and shows them."""
@@ -37,6 +40,17 @@ class Report:
             self.console.print()
             self.console.print(_listing(listing))
 
+    def noise(self) -> list[str]:
+        """The floors that vary so much that no figure of this run should be trusted."""
+        told = []
+        for name, findings in self.found.items():
+            values = findings.samples.get("floor", [])
+            if len(values) > 2:
+                spread = summary(values)
+                if spread["three_quarters"] - spread["quarter"] > NOISE * spread["median"]:
+                    told.append(f"{name} {spread['quarter']:.0f} to {spread['three_quarters']:.0f} ms")
+        return told
+
     def missed(self) -> list[Row]:
         """The rows that miss their target."""
         return [row for findings in self.found.values() for row in findings.rows if row.ok is False]
@@ -55,6 +69,11 @@ class Report:
             table.add_section()
         self.console.print()
         self.console.print(table)
+        noise = self.noise()
+        if noise:
+            self.say(
+                f"The machine is busy, this run says little; half of the floors lie in {'; '.join(noise)}.", "yellow"
+            )
         missed = self.missed()
         if missed:
             self.say(f"Missed: {'; '.join(row.what for row in missed)}.", "bold red")
