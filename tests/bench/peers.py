@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from statistics import median
 
-from tests.bench.hands import PYTHON, Collecting, Job
+from tests.bench.hands import PYTHON, Collecting
 from tests.bench.rows import Findings, Row, interleaved
-from tests.bench.scene import SOURCES, SSH_IMAGES, SSH_SYSTEM, Scene
+from tests.bench.scene import SCRATCH, SOURCES, SSH_IMAGES, SSH_SYSTEM, Scene
 from tests.lab.oned import Life, use_image
 from tests.lab.oned.transfers import context, prolog
 
 _SMALL = f"{SOURCES}/small.raw"
+_ISO = f"{SCRATCH}/context.iso"
 
 
 def measure(scene: Scene, rounds: int) -> Findings:
@@ -28,25 +29,31 @@ def measure(scene: Scene, rounds: int) -> Findings:
     bare = [PYTHON, "-I", "-c", "pass"]
     shared, alone = scene.ssh(*bare), scene.ssh(*bare, shared=False)
 
-    def clear() -> float:
-        return scene.node.all([Job(["rm", "-rf", directory])])[0]
+    file = f"{scene.ground.oned.settings.vm_home(vm.id)}/context.sh"
+    xorriso = ["xorriso", "-outdev", f"stdio:{_ISO}", "-volid", "CONTEXT", "-joliet", "on", "-map", file, "/context.sh"]
+
+    def send() -> float:
+        scene.node.call(["rm", "-rf", directory])
+        return scene.line(clone)
+
+    def iso() -> float:
+        scene.front.call(["rm", "-f", _ISO])
+        return scene.front.time([*xorriso, "-commit"])
 
     samples = interleaved(
         {
             "floor": lambda: scene.front.time(shared),
             "floor alone": lambda: scene.front.time(alone),
-            "clear": clear,
-            "ssh/clone": lambda: scene.line(clone),
+            "ssh/clone": send,
             "ssh/context": lambda: scene.line(build),
+            "xorriso": iso,
         },
         rounds,
     )
-    del samples["clear"]
+    middle = {name: median(values) for name, values in samples.items()}
+    told = f"of {middle['ssh/context']:.1f} ms in all, {middle['xorriso']:.1f} ms are xorriso, which sleeps for 100"
     rows = [
-        Row(name, median(samples[name]), median(samples[floor]), note=note)
-        for name, floor, note in (
-            ("ssh/clone", "floor alone", "8 MB, empty; floor: ssh NODE python3 -I -c pass over a new connection"),
-            ("ssh/context", "floor", "xorriso on the front-end; floor: the same over the open connection"),
-        )
+        Row("ssh/clone", middle["ssh/clone"], middle["floor alone"], note="8 MB; floor: ssh over a new connection"),
+        Row("ssh/context", middle["ssh/context"] - middle["xorriso"], middle["floor"], note=told),
     ]
     return Findings(rows, samples=samples)
