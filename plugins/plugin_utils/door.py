@@ -34,6 +34,11 @@ class Wrapper:
 
     def call(self, arguments: list[str]) -> Call:
         """The call that these arguments make."""
+        for argument in arguments:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise BadCall(f"The argument '{one_line(argument, 120)}' is not text in UTF-8") from None
         if self.kind == "ds":
             from . import calls_ds
 
