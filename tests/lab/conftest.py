@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.cases import Cases
 from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import Lab, can_make_hosts, repository
-from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for
+from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for, wipe_hidden
+from tests.lab.scene import Scene
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +60,23 @@ def bare_nodes(ground: LabGround) -> Iterator[LabGround]:
     for node in ground.nodes:
         ground.run(node, ["rm", "-rf", REMOTE])
         ground.run(node, ["mv", f"{REMOTE}.away", REMOTE])
+
+
+@pytest.fixture(scope="module")
+def scene(ground: LabGround) -> Iterator[Scene]:
+    """Calls of wrappers one by one; all datastores are emptied when the module ends."""
+    made = Scene(ground)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def _cases(scene: Scene) -> Cases:
+    return Cases(scene)
+
+
+@pytest.fixture
+def cases(_cases: Cases) -> Cases:
+    """Calls with what they find and what they leave; nothing of earlier tests is left."""
+    wipe_hidden(_cases.scene.ground)
+    return _cases
