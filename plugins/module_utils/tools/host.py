@@ -271,7 +271,8 @@ class Host:
         elif info["kind"] == "directory":
             os.mkdir(confine(root, part))
             for name in self.entries(source):
-                self.copy_tree(os.path.join(source, name), os.path.join(part, name), root)
+                if not is_socket(os.path.join(source, name)):
+                    self.copy_tree(os.path.join(source, name), os.path.join(part, name), root)
         else:
             self.copy(source, part, root)
 
@@ -465,6 +466,14 @@ def _sync_tree(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_socket(path: str) -> bool:
+    """Whether a path is the name of a socket: it belongs to a process, means nothing elsewhere and is left behind."""
+    try:
+        return modes.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def extents(handle: int, size: int) -> list[tuple[int, int]]:

@@ -21,9 +21,10 @@ import hashlib
 import json
 import os
 import select
+import stat
 import struct
 
-from .host import extents, going_on
+from .host import extents, going_on, is_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def _send_entry(pipe: _Pipe, path: str, name: str) -> None:
     elif os.path.isdir(path):
         _announce(pipe, {"name": name, "kind": "directory"})
         for child in sorted(os.listdir(path)):
-            _send_entry(pipe, os.path.join(path, child), f"{name}/{child}")
+            if not is_socket(os.path.join(path, child)):
+                _send_entry(pipe, os.path.join(path, child), f"{name}/{child}")
     else:
         _send_file(pipe, path, name)
 
@@ -103,6 +105,8 @@ def _send_file(pipe: _Pipe, path: str, name: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         before = os.fstat(handle)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "this is not a regular file", path)
         size = before.st_size
         _announce(pipe, {"name": name, "kind": "file", "size": size, "mode": before.st_mode & 0o777})
         for start, end in extents(handle, size):
@@ -144,7 +148,7 @@ def receive(folder: str, handle: int, stall: float) -> dict[str, Any]:
             elif kind == b"N":
                 file = _close(file)
                 file, limit = _new_entry(folder, json.loads(body))
-            elif kind == b"Z":
+            elif kind == b"Z" and not offset:
                 file = _close(file)
                 if body.decode() != before:
                     raise OSError(errno.EBADMSG, "the data changed on its way")
@@ -152,6 +156,9 @@ def receive(folder: str, handle: int, stall: float) -> dict[str, Any]:
                 return {"digest": before, "bytes": total}
             else:
                 raise OSError(errno.EBADMSG, "the stream is broken")
+    except (ValueError, TypeError, KeyError, OverflowError):
+        # what should be a name, a number or JSON is none
+        raise OSError(errno.EBADMSG, "the stream is broken") from None
     finally:
         _close(file)
 
@@ -171,7 +178,7 @@ def _new_entry(folder: str, entry: dict[str, Any]) -> tuple[int, int]:
     if entry["kind"] == "directory":
         os.mkdir(path)
         return -1, 0
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, int(entry["mode"]) | 0o600)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, int(entry["mode"]) & 0o777 | 0o600)
     os.ftruncate(file, int(entry["size"]))
     return file, int(entry["size"])
 
