@@ -6,7 +6,8 @@ The caller's stdin is the lifeline: when it closes, commands that run are killed
 next step, and the process ends (ARCHITECTURE.md, Launchers).
 
 Frames: we say ``hello`` (build, Python version) at once; the caller sends ``action``, ``options`` and its ``build``; we
-answer ``refused`` (before any step), ``result`` or ``error``; the caller says ``delivered`` when the answer is out.
+answer ``refused`` (before any step), ``result`` or ``error``. With ``waits`` in a result the caller says ``delivered``
+when the answer is out, and we ``closed``.
 """
 
 from __future__ import annotations
@@ -59,12 +60,16 @@ def _serve(wire: Wire, lifeline: Lifeline, call: dict[str, Any]) -> int:
     except StorageError as error:
         wire.send({"error": error.record()})
         return 1
-    # an answer that nobody got is no answer: without "delivered" the journal stays and the next action takes it back
-    wire.send({"result": outcome.result})
     if outcome.keeps:
+        # an answer that nobody got is no answer: without "delivered" the journal stays, the next action takes it back
+        wire.send({"result": outcome.result, "waits": True})
         answer = lifeline.next()
         if not answer or not answer.get("delivered"):
             return 1
-    outcome.close()
-    wire.send({"closed": True})
+    try:
+        outcome.close()
+    except StorageError as error:
+        wire.send({"error": error.record()})
+        return 1
+    wire.send({"closed": True} if outcome.keeps else {"result": outcome.result})
     return 0

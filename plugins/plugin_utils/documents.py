@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from ..module_utils._errors import BadCall, one_line
@@ -82,6 +83,7 @@ def parse(data: bytes, what: str = "The document on stdin", limit: int = LIMIT) 
     :param limit: most bytes it may have; tags and attributes are limited too, as they cost more than bytes. A higher
         limit than the usual one is for documents that are known to be long: pools.
     """
+    find_lxml()
     from lxml import etree
 
     # the encoding is set, not read: in another one the tags could not be counted
@@ -113,6 +115,14 @@ def _has_many_attributes(data: bytes) -> bool:
     import re
 
     return sum(1 for _found in re.finditer(rb"""=\s*["']""", data)) > _ATTRIBUTES
+
+
+def find_lxml() -> None:
+    """Let lxml be found: wrappers start Python without its site directories, which only lxml is in (``-S``)."""
+    if sys.flags.no_site and "lxml" not in sys.modules:
+        import site
+
+        site.main()
 
 
 def text(node: _Element, path: str, default: str = "") -> str:

@@ -13,13 +13,13 @@ import time
 
 from ..module_utils._errors import DeadlineOver, StorageError, Unreachable, from_record
 from ..module_utils.tools import ssh
-from ..module_utils.tools.wire import Gone, Wire
+from ..module_utils.tools.child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from typing import Any
 
+    from ..module_utils.tools.wire import Wire
     from .settings import Settings
 
 NODE_DIRECTORY = "/var/tmp/one"
@@ -45,20 +45,15 @@ class Node:
         entry = os.path.join(settings.text("REMOTE_DIRECTORY", NODE_DIRECTORY), "one_storage", "node.py")
         python = settings.text("NODE_PYTHON", "/usr/bin/python3")
         self._line = ssh.command(
-            host, [python, "-I", entry, *hint], shared=not agent, agent=agent, connect=min(10, self._connect)
+            host, [python, "-I", "-S", entry, *hint], shared=not agent, agent=agent, connect=min(10, self._connect)
         )
         self._until = time.monotonic() + self._connect
+        self._wire: Wire | None = None
+        self._waits = False
         self._start()
 
     def _start(self) -> None:
-        import subprocess
-
-        self._errors = os.memfd_create("stderr")
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            self._line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
-        )
-        if self._process.stdin and self._process.stdout:
-            self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
+        self._child = Child(self._line)
 
     def run(self, action: str, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
         """The result of the action.
@@ -66,17 +61,18 @@ class Node:
         :raises NoBuild: before any step, when the node has no or another build.
         :raises StorageError: what failed on the node, or on the way to it.
         """
-        self._greet()
+        from ..module_utils.tools.wire import Gone
+
+        wire = self._greet()
         try:
-            self._wire.send(
-                {"action": action, "options": options, "build": self._build, "check": check, "fault": fault}
-            )
-            answer = self._wire.receive()
+            wire.send({"action": action, "options": options, "build": self._build, "check": check, "fault": fault})
+            answer = wire.receive()
         except Gone as error:
-            self._end()
+            self._child.end()
             raise Unreachable(
-                f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._said()
+                f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._child.said()
             ) from None
+        self._waits = bool(answer.get("waits"))
         if "refused" in answer:
             raise NoBuild(str(answer["refused"]))
         if "error" in answer:
@@ -88,18 +84,23 @@ class Node:
             raise StorageError(f"{self.host} sent something that is not a result")
         return result
 
-    def _greet(self) -> None:
+    def _greet(self) -> Wire:
+        # imported when the node is at work already
+        from ..module_utils.tools.wire import Gone, Wire
+
         pause = 0.1
         while True:
+            wire = self._wire = Wire(self._child.stdout, self._child.stdin)
             try:
-                hello = self._wire.receive(self._until)
+                hello = wire.receive(self._until)
                 break
             except TimeoutError:
-                self._end()
+                self._child.kill()
+                self._child.end()
                 raise DeadlineOver(f"{self.host} does not answer within {self._connect} seconds") from None
             except Gone:
-                rc = self._end()
-                said = self._said()
+                rc = self._child.end()
+                said = self._child.said()
                 if rc in (2, 127) and ("can't open file" in said or "No such file" in said or "not found" in said):
                     raise NoBuild("this node has none of our files") from None
                 if not ssh.may_pass(said) or time.monotonic() + pause > self._until:
@@ -110,36 +111,21 @@ class Node:
             self._start()
         if hello.get("hello") != self._build:
             raise NoBuild(f"this node has build {str(hello.get('hello'))[:12]}, we have {self._build[:12]}")
+        return wire
 
     def delivered(self) -> None:
-        """The answer is out: let the node close its journal."""
-        try:
-            self._wire.send({"delivered": True})
-            self._wire.receive()
-        except (Gone, TimeoutError):
-            # the answer stands; what the node could not tidy, its next action does
-            pass
-        self._end()
+        """The answer is out: let the node close its journal, if it waits for that."""
+        if self._waits and self._wire is not None:
+            from ..module_utils.tools.wire import Gone
+
+            try:
+                self._wire.send({"delivered": True})
+                self._wire.receive()
+            except (Gone, TimeoutError):
+                # the answer stands; what the node could not tidy, its next action does
+                pass
+        self._child.dismiss()
 
     def close(self) -> None:
         """Give the session up; an action that runs is undone."""
-        self._end()
-
-    def _end(self) -> int:
-        import subprocess
-
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                try:
-                    pipe.close()
-                except OSError:
-                    pass
-        try:
-            return self._process.wait(3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def _said(self) -> str:
-        size = os.lseek(self._errors, 0, os.SEEK_END)
-        return os.pread(self._errors, min(size, 65536), max(0, size - 65536)).decode("utf-8", "replace")
+        self._child.end()

@@ -229,6 +229,7 @@ def _announced(answer: bytearray) -> int:
 
 
 def _request(method: str, arguments: list[int | bool | str]) -> bytes:
+    documents.find_lxml()
     from lxml import etree
 
     root = etree.Element("methodCall")

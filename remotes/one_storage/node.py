@@ -12,4 +12,4 @@ from plugins.module_utils._serve import main  # noqa: E402
 
 with open(os.path.join(HERE, "BUILD"), encoding="ascii") as build:
     BUILD = build.read().strip()
-sys.exit(main(BUILD, sys.argv[1:]))
+os._exit(main(BUILD, sys.argv[1:]))

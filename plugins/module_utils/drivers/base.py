@@ -12,7 +12,7 @@ import os
 
 from .._errors import BadCall, Refused, Unsupported, one_line
 from ..steps.base import LEAD
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

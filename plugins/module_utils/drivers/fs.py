@@ -8,7 +8,7 @@ import os
 
 from .._errors import BadCall, Missing, Refused, StorageError, from_os, one_line
 from ..steps.base import LEAD
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
 from .base import Answer, Driver, Plan, Request, base, clean_path, inside, parent
 from .vm_files import check_fs, check_size, empty_image

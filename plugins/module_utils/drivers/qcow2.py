@@ -12,7 +12,7 @@ import os
 
 from .._errors import Missing, Refused
 from ..steps.base import LEAD
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, Move, PublishForGood, SetAside
 from ..steps.images import Convert, CreateOverlay, Resize
 from ..steps.transfer import CopyFile, CopyTree

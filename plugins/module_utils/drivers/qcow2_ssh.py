@@ -11,7 +11,7 @@ import os
 
 from .._errors import Missing
 from ..steps.base import LEAD
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 from ..steps.files import PublishForGood
 from ..steps.images import Convert
 from ..steps.transfer import CopyFile

@@ -12,7 +12,7 @@ import os
 
 from .._errors import Missing
 from ..steps.base import LEAD, PEER
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, WriteFile
 from ..steps.images import Rebase, Resize
 from ..steps.transfer import Send

@@ -12,7 +12,7 @@ import os
 
 from .._errors import BadCall, Missing, Refused, one_line
 from ..steps.base import LEAD, PEER
-from ..steps.executor import Claim
+from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish, SetAside
 from .base import Answer, Driver, Plan, Request, base, clean_path, inside, parent
 

@@ -9,6 +9,7 @@ import os
 from .._errors import Busy, Cancelled, NoAccess, NoSpace, StorageError, from_os
 from ..tools.host import HIDDEN
 from .base import LEAD, PEER, Site, Step
+from .claim import Claim
 from .files import Discard, Publish
 from .journal import Found, Journal, path_of
 
@@ -20,25 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds between a step and the journal's mark of it that still count as one.
 _SOON = 2.0
-
-
-class Claim:
-    """An object that an action holds while it runs: a VM's files, an image, on one host.
-
-    :param datastore: directory of the datastore that the object belongs to.
-    :param key: name of the object in it: ``vm-5``, ``image-<hash>``.
-    :param shared: others may read at the same time; a shared claim has no workshop.
-    """
-
-    def __init__(self, where: str, datastore: str, key: str, shared: bool = False) -> None:
-        self.where = where
-        self.datastore = datastore
-        self.key = key
-        self.shared = shared
-
-    def shop(self, run: str) -> str:
-        """The workshop of this run for the object."""
-        return os.path.join(self.datastore, HIDDEN, self.key, run)
 
 
 class Executor:

@@ -441,11 +441,6 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _at_once(path: str, flags: int) -> int:
-    """Open a file that may turn out to be a pipe, whose other end nobody has to open."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _sync_directory(path: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -13,6 +13,7 @@ import time
 
 from .._errors import StorageError, Unreachable
 from . import ssh
+from .child import Child
 from .host import OPERATIONS, Host
 from .wire import SILENCE, Gone, Wire
 
@@ -100,19 +101,13 @@ def _start(
     return session
 
 
-class _Session:
+class _Session(Child):
     """One ssh process whose stdin and stdout are ours."""
 
     def __init__(self, host: str, line: list[str]) -> None:
-        import subprocess
-
+        super().__init__(line)
         self.host = host
         self.first = b""
-        self.errors = os.memfd_create("stderr")
-        self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
-        if self.process.stdin and self.process.stdout:
-            self.stdin = self.process.stdin.fileno()
-            self.stdout = self.process.stdout.fileno()
 
     def greet(self) -> None:
         """Send the program."""
@@ -123,31 +118,10 @@ class _Session:
         except OSError:
             raise self.failed() from None
 
-    def said(self) -> str:
-        """What came on stderr."""
-        size = os.lseek(self.errors, 0, os.SEEK_END)
-        return os.pread(self.errors, min(size, 65536), max(0, size - 65536)).decode("utf-8", "replace")
-
     def failed(self) -> StorageError:
         """Why the session ended."""
-        rc = self.close()
+        rc = self.end()
         return ssh.failure(self.host, self.said(), rc)
-
-    def close(self, patience: float = 5) -> int:
-        """End the session: its stdin closes, which ends the other side."""
-        import subprocess
-
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                try:
-                    pipe.close()
-                except OSError:
-                    pass
-        try:
-            return self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
 
 
 class Peer:
@@ -179,8 +153,8 @@ class Peer:
         try:
             self._wire.receive(until)
         except TimeoutError:
-            self._session.process.kill()
-            self._session.close()
+            self._session.kill()
+            self._session.end()
             raise Unreachable(f"{self.name} does not answer within {self.settings.connect:g} seconds") from None
         except Gone:
             raise self._session.failed() from None
@@ -223,7 +197,7 @@ class Peer:
 
     def close(self) -> None:
         """End the session; the peer's locks go with it."""
-        self._session.close()
+        self._session.end()
 
     # ---------------------------------------------------------------- data
 
@@ -266,10 +240,10 @@ class Peer:
         try:
             session.greet()
             result = move()
-            end = session.close()
+            end = session.end()
             return result
         except (Gone, ConnectionError) as error:
-            end = session.close()
+            end = session.end()
             said = session.said()
             # the other end's own words, when it could still say them, beat "broken pipe"
             for line in reversed(said.splitlines()):
@@ -281,8 +255,8 @@ class Peer:
             ) from None
         finally:
             if end is None:
-                session.process.kill()
-                session.close()
+                session.kill()
+                session.end()
 
 
 def _small(entries: list[list[str]]) -> list[tuple[str, tuple[str, str]]] | None:

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action locks."""
+
+from __future__ import annotations
+
+import os
+
+from ..tools.host import HIDDEN
+
+
+class Claim:
+    """An object that an action holds while it runs: a VM's files, an image, on one host.
+
+    :param datastore: directory of the datastore that the object belongs to.
+    :param key: name of the object in it: ``vm-5``, ``image-<hash>``.
+    :param shared: others may read at the same time; a shared claim has no workshop.
+    """
+
+    def __init__(self, where: str, datastore: str, key: str, shared: bool = False) -> None:
+        self.where = where
+        self.datastore = datastore
+        self.key = key
+        self.shared = shared
+
+    def shop(self, run: str) -> str:
+        """The workshop of this run for the object."""
+        return os.path.join(self.datastore, HIDDEN, self.key, run)
