@@ -101,3 +101,27 @@ def refuse(template: _Element, where: str, names: tuple[str, ...]) -> None:
         value = (template.findtext(f"TEMPLATE/{name}") or "").strip()
         if value and value.lower() not in ("no", "false"):
             raise Unsupported(f"{where} has {name}={one_line(value, 60)}, which these drivers do not support")
+
+
+def words(text: str, where: str) -> list[str]:
+    """Words of a setting that stands for command-line arguments, quoted as for a shell."""
+    if not text:
+        return []
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise BadCall(f"{where} has an open quote") from None
+
+
+def filesystem(context: Context, fs: str) -> dict[str, Any]:
+    """File system options out of datastore.conf (contract-ds 5.6)."""
+    supported = context.settings.datastore("SUPPORTED_FS", "ext2,ext3,ext4,xfs")
+    name = "FS_OPTS_" + fs
+    given = context.settings.datastore(name) if fs.isidentifier() else ""
+    return {
+        "fs": fs,
+        "fs_options": words(given, f"{name} in datastore.conf"),
+        "supported_fs": [part.strip() for part in supported.split(",") if part.strip()],
+    }

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils._errors import BadCall, Corrupt, Unsupported, one_line
-from .calls import Call, Context, arguments, refuse
+from .calls import Call, Context, arguments, filesystem, refuse
 from .documents import decode, need, number, parse, read_stdin, text, yes
 
 TYPE_CHECKING = False
@@ -120,23 +120,6 @@ def _mkfs(context: Context, _here: bool) -> dict[str, Any]:
         "format": text(image, "FORMAT", "raw").strip(),
         "size": number(image, "SIZE"),
         **filesystem(context, fs),
-    }
-
-
-def filesystem(context: Context, fs: str) -> dict[str, Any]:
-    """File system options out of datastore.conf (contract-ds 5.6)."""
-    import shlex
-
-    supported = context.settings.datastore("SUPPORTED_FS", "ext2,ext3,ext4,xfs")
-    name = "FS_OPTS_" + fs
-    try:
-        options = shlex.split(context.settings.datastore(name)) if fs.isidentifier() else []
-    except ValueError:
-        raise BadCall(f"{name} in datastore.conf has an open quote") from None
-    return {
-        "fs": fs,
-        "fs_options": options,
-        "supported_fs": [part.strip() for part in supported.split(",") if part.strip()],
     }
 
 

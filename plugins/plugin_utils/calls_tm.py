@@ -9,7 +9,7 @@ import os
 from ..module_utils._errors import BadCall, Missing, Unsupported, one_line
 from ..module_utils.drivers.base import clean_path
 from ..module_utils.tools.ssh import check_host
-from .calls import Call, Context, arguments, identifier, is_number, refuse
+from .calls import Call, Context, arguments, filesystem, identifier, is_number, refuse, words
 from .documents import number, text
 
 TYPE_CHECKING = False
@@ -132,23 +132,17 @@ def _disk_place(argument: str, boot: bool = False) -> Place:
 
 
 def _shape(vm: _Element, disk: int) -> dict[str, Any]:
-    import shlex
-
     found = disk_of(vm, disk)
     where = f"Disk {disk} of VM {text(vm, 'ID', '?')}"
     if text(found, "RECOVERY_SNAPSHOT_FREQ").strip():
         raise Unsupported(f"{where} has RECOVERY_SNAPSHOT_FREQ, which these drivers do not support")
-    try:
-        extra = shlex.split(os.environ.get("QCOW2_OPTIONS", ""))
-    except ValueError:
-        raise BadCall("QCOW2_OPTIONS has an open quote") from None
     return {
         "format": image_format(found),
         "size": number(found, "SIZE", 0, where),
         "original_size": number(found, "ORIGINAL_SIZE", 0, where),
         "sparse": text(found, "SPARSE", "yes").strip().lower() != "no",
         "standalone": text(found, "QCOW2_STANDALONE").strip().lower() in ("yes", "true"),
-        "qcow2_options": extra,
+        "qcow2_options": words(os.environ.get("QCOW2_OPTIONS", ""), "QCOW2_OPTIONS"),
     }
 
 
@@ -261,8 +255,6 @@ def _mkimage(given: list[str]) -> Call:
     megabytes = _megabytes(size)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
-        from .calls_ds import filesystem
-
         fs = text(disk_of(context.vm(place.vm), place.disk), "FS").strip().lower() if kind != "swap" else ""
         return {
             **context.settings.common(),

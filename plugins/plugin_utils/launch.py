@@ -152,8 +152,8 @@ def build_of(root: str) -> str:
     """The id of the build that lies in a remotes directory."""
     path = os.path.join(root, "one_storage", "BUILD")
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read(200).strip()
+        with open(path, "rb") as file:
+            return file.read(200).decode("ascii", "replace").strip()
     except OSError:
         raise BadCall(
             f"{path} is missing", todo="lay the drivers out with 'make remotes' or the role frontend"

@@ -16,6 +16,8 @@ from . import documents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from lxml.etree import _Element
 
 DEFAULT = "http://localhost:2633/RPC2"
@@ -155,7 +157,9 @@ class Oned:
         )
         answer = bytearray()
         whole = 0
-        with socket.create_connection((host, port), timeout=_left(until)) as connection:
+        # as bytes: a name in a string loads the codec for international ones
+        address: tuple[Any, int] = (host.encode(), port)
+        with socket.create_connection(address, timeout=_left(until)) as connection:
             connection.sendall(head.encode() + body)
             # some servers keep the connection open although they were asked for HTTP/1.0
             while not whole or len(answer) < whole:

@@ -10,6 +10,6 @@ sys.path.insert(0, HERE)
 
 from plugins.module_utils._serve import main  # noqa: E402
 
-with open(os.path.join(HERE, "BUILD"), encoding="ascii") as build:
-    BUILD = build.read().strip()
+with open(os.path.join(HERE, "BUILD"), "rb") as build:
+    BUILD = build.read().decode().strip()
 os._exit(main(BUILD, sys.argv[1:]))

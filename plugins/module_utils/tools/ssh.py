@@ -35,10 +35,12 @@ def check_host(host: str) -> str:
 
 
 def quote(argv: Sequence[str]) -> str:
-    """The one string that sshd hands to the login shell, every word quoted (rule 4)."""
-    import shlex
+    """The one string that sshd hands to the login shell, every word quoted (rule 4).
 
-    return " ".join(shlex.quote(word) for word in argv)
+    What ``shlex.quote`` does, for every word and without loading ``re``: this stands before the first byte of every
+    action on a node.
+    """
+    return " ".join("'" + word.replace("'", "'\"'\"'") + "'" for word in argv)
 
 
 def command(
