@@ -50,6 +50,7 @@ class Call:
         front-end.
     :ivar reply: says the result to oned.
     :ivar hasty: whether the lead may be called while oned is still being asked.
+    :ivar asks: kind and id of the objects that oned will be asked for.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Call:
         early: dict[str, Any] | None = None,
         reply: Callable[[Voice, dict[str, Any]], None] | None = None,
         hasty: bool = True,
+        asks: list[tuple[str, int]] | None = None,
     ) -> None:
+        self.asks = asks or []
         self.action = action
         self.complete = complete
         self.hosts = hosts or {}

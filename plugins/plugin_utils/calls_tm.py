@@ -117,7 +117,12 @@ def _disk(action: str, given: list[str]) -> Call:
             options.update(_shape(context.vm(place.vm), place.disk))
         return options
 
-    return Call(f"tm_{action}", complete, {"destination": place.host})
+    asks = [("datastore", place.datastore)]
+    if store and identifier(store, "datastore") != place.datastore:
+        asks.append(("datastore", identifier(store, "datastore")))
+    if place.disk >= 0:
+        asks.append(("vm", place.vm))
+    return Call(f"tm_{action}", complete, {"destination": place.host}, asks=asks)
 
 
 def _disk_place(argument: str, boot: bool = False) -> Place:
@@ -171,7 +176,7 @@ def _mvds(given: list[str]) -> Call:
         }
 
     early = {"source": place.path, "destination": image}
-    return Call("tm_mvds", complete, {"source": place.host}, early, hasty=False)
+    return Call("tm_mvds", complete, {"source": place.host}, early, asks=[("vm", place.vm)])
 
 
 def _mv(given: list[str]) -> Call:
@@ -193,7 +198,7 @@ def _mv(given: list[str]) -> Call:
     early = {"source": source.path, "destination": destination.path, "source_lost": False}
     hosts = {"source": source.host, "destination": destination.host}
     # a lost source host must not even be called, and only oned knows that it is lost
-    return Call("tm_mv", complete, hosts, early, hasty=False)
+    return Call("tm_mv", complete, hosts, early, hasty=False, asks=[("vm", source.vm)])
 
 
 def _delete(given: list[str]) -> Call:
@@ -266,7 +271,8 @@ def _mkimage(given: list[str]) -> Call:
             "force": True,
         }
 
-    return Call("tm_mkimage", complete, {"destination": place.host})
+    asks = [("vm", place.vm)] if kind != "swap" else []
+    return Call("tm_mkimage", complete, {"destination": place.host}, asks=asks)
 
 
 def _mkswap(given: list[str]) -> Call:

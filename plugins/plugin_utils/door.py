@@ -126,6 +126,8 @@ def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Any) -
     from .oned import Oned
 
     oned = Oned(deadline=settings.number("ONED_TIMEOUT", 30))
+    for kind, number in call.asks:
+        oned.expect(kind, number)
     options = call.complete(Context(oned, settings), placement.here)
     known = _actions.ACTIONS[call.action].options
     options["driver"] = wrapper.mad

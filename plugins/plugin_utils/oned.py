@@ -16,6 +16,7 @@ from . import documents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 
     from lxml.etree import _Element
@@ -36,6 +37,7 @@ class Oned:
         self._auth = auth or os.environ.get("ONE_AUTH") or os.path.expanduser("~/.one/one_auth")
         self._deadline = deadline
         self._session = ""
+        self._sent: dict[bytes, socket.socket] = {}
 
     def vm(self, number: int) -> _Element:
         """A VM's document."""
@@ -118,13 +120,13 @@ class Oned:
     # ------------------------------------------------------------ HTTP
 
     def _post(self, body: bytes, limit: int) -> bytes:
-        scheme, host, port, path = self._address()
+        scheme = self._address()[0]
         until = time.monotonic() + self._deadline
         for pause in (0.3, 0):
             try:
                 if scheme == "https":
                     return self._exchange_tls(body, limit, until)
-                return self._exchange(host, port, path, body, limit, until)
+                return self._exchange(body, limit, until)
             except ConnectionRefusedError:
                 # oned may be restarting: one more try
                 time.sleep(pause)
@@ -148,19 +150,35 @@ class Oned:
             raise BadCall(f"ONE_XMLRPC is '{one_line(self.endpoint, 120)}', which is not an http or https address")
         return scheme, host.strip("[]"), number, "/" + path
 
-    def _exchange(self, host: str, port: int, path: str, body: bytes, limit: int, until: float) -> bytes:
+    def expect(self, kind: str, number: int) -> None:
+        """Send the request for an object ahead: oned works on it while we load what its answer is read with."""
+        scheme, _host, _port, _path = self._address()
+        if scheme == "http":
+            body = _request(f"one.{kind}.info", [self._credentials(), number, False])
+            try:
+                self._sent[body] = self._send(body, time.monotonic() + self._deadline)
+            except OSError:
+                # it is asked again when it is needed, and then this is told
+                pass
+
+    def _send(self, body: bytes, until: float) -> socket.socket:
         import socket
 
+        _scheme, host, port, path = self._address()
         head = (
             f"POST {path} HTTP/1.0\r\nHost: {host}:{port}\r\nUser-Agent: one_storage.drivers\r\n"
             f"Content-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        answer = bytearray()
-        whole = 0
         # as bytes: a name in a string loads the codec for international ones
         address: tuple[Any, int] = (host.encode(), port)
-        with socket.create_connection(address, timeout=_left(until)) as connection:
-            connection.sendall(head.encode() + body)
+        connection = socket.create_connection(address, timeout=_left(until))
+        connection.sendall(head.encode() + body)
+        return connection
+
+    def _exchange(self, body: bytes, limit: int, until: float) -> bytes:
+        answer = bytearray()
+        whole = 0
+        with self._sent.pop(body, None) or self._send(body, until) as connection:
             # some servers keep the connection open although they were asked for HTTP/1.0
             while not whole or len(answer) < whole:
                 connection.settimeout(_left(until))
@@ -233,18 +251,16 @@ def _announced(answer: bytearray) -> int:
 
 
 def _request(method: str, arguments: list[int | bool | str]) -> bytes:
-    documents.find_lxml()
-    from lxml import etree
-
-    root = etree.Element("methodCall")
-    etree.SubElement(root, "methodName").text = method
-    parameters = etree.SubElement(root, "params")
+    """A call's XML, written by hand: requests go out before lxml is loaded, and hold nothing but numbers and text."""
+    parts = []
     for argument in arguments:
-        value = etree.SubElement(etree.SubElement(parameters, "param"), "value")
         if isinstance(argument, bool):
-            etree.SubElement(value, "boolean").text = str(int(argument))
+            value = f"<boolean>{int(argument)}</boolean>"
         elif isinstance(argument, int):
-            etree.SubElement(value, "int").text = str(argument)
+            value = f"<int>{argument}</int>"
         else:
-            etree.SubElement(value, "string").text = argument
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+            escaped = argument.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            value = f"<string>{escaped}</string>"
+        parts.append(f"<param><value>{value}</value></param>")
+    body = f"<methodCall><methodName>{method}</methodName><params>{''.join(parts)}</params></methodCall>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode()

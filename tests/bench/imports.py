@@ -58,7 +58,7 @@ def measure(scene: Scene, rounds: int) -> Findings:
 def _wrapper(scene: Scene, call: list[str], document: bytes = b"") -> bytes:
     entry = f"{scene.ground.oned.settings.remotes}/one_storage/wrapper.py"
     environment = {"ONE_XMLRPC": scene.ground.server.url}
-    argv = [PYTHON, "-I", "-X", "importtime", entry, *call]
+    argv = [PYTHON, "-I", "-S", "-X", "importtime", entry, *call]
     return scene.front.call(argv, stdin=document, env=environment)[1].stderr
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for the node's Python in one run of an action: notes each fsync and each command of the core.
 
-It is called as the interpreter would be: ``traced -I ENTRY ARGUMENT...``. What it notes tells the storage work apart;
+It is called as the interpreter would be: ``traced -I -S ENTRY ARGUMENT...``. What it notes tells the storage work apart;
 how long the run itself takes is not used. The log is one JSON object, in the file beside this one.
 """
 
@@ -22,7 +22,8 @@ def main() -> None:
     """Run the entry with a core that takes notes."""
     syncs: list[tuple[str, float]] = []
     commands: list[dict[str, Any]] = []
-    entry = sys.argv[2]
+    place = next(number for number, word in enumerate(sys.argv[1:], 1) if not word.startswith("-"))
+    entry = sys.argv[place]
     sys.path.insert(0, os.path.dirname(entry))
     sync = os.fsync
 
@@ -43,7 +44,9 @@ def main() -> None:
 
     os.fsync = noted_sync  # type: ignore[assignment]
     Host.run = noted_run  # type: ignore[method-assign, assignment]
-    sys.argv = sys.argv[2:]
+    # the entry leaves in a hurry, and the notes are not written yet
+    os._exit = sys.exit  # type: ignore[assignment]
+    sys.argv = sys.argv[place:]
     try:
         runpy.run_path(entry, run_name="__main__")
     finally:
