@@ -9,6 +9,7 @@ run alone on the node, on fresh files in a scratch folder of the same file syste
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def trace(scene: Scene, line: str) -> Work:
     log = scene.lab.path(scene.node.host, f"{SCRATCH}/{LOG}")
     log.unlink(missing_ok=True)
     scene.line(line, ONE_STORAGE_NODE_PYTHON=INTERPRETER)
+    # the wrapper ends with the answer, the notes come a moment later, by rename
+    until = time.monotonic() + 10
+    while not log.exists() and time.monotonic() < until:
+        time.sleep(0.01)
     found = json.loads(log.read_text(encoding="utf-8"))
     return Work([(path, float(spent)) for path, spent in found["syncs"]], found["commands"])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
 import time
 from typing import Any
@@ -50,8 +51,11 @@ def main() -> None:
     try:
         runpy.run_path(entry, run_name="__main__")
     finally:
-        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), LOG), "w", encoding="utf-8") as file:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), LOG)
+        with open(path + ".new", "w", encoding="utf-8") as file:
             json.dump({"syncs": syncs, "commands": commands}, file)
+        os.rename(path + ".new", path)
 
 
 if __name__ == "__main__":
