@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lxml import etree
 
 from tests.lab.oned.answers import read_clone, read_cp, read_mkfs, read_monitor, read_stat
 from tests.lab.oned.messages import encode
-from tests.unit.door.front_end import MIB, STORES, VM, FrontEnd, laid_out, started
+from tests.unit.door.front_end import MIB, STORES, VM, FrontEnd, Said, laid_out, refused, started
 from tests.unit.door.support import CAPTURES
 
 
@@ -371,6 +372,39 @@ def test_an_image_that_nobody_was_told_of(front_end: FrontEnd, ending: Ending, a
         assert front_end.run("datastore/fs/rm", "1", stdin=front_end.rm(str(image))).code == 0
         assert not image.exists()
     assert front_end.hidden() == [] and origin.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_wrapper_that_is_told_to_end(front_end: FrontEnd, number: signal.Signals) -> None:
+    """Its commands are ended and what was done is undone; oned is told why."""
+    tools = front_end.root / "bin"
+    tools.mkdir()
+    begun = front_end.root / "begun"
+    (tools / "qemu-img").write_text(f"#!/bin/sh\necho $$ >{begun}.new\nmv {begun}.new {begun}\nexec sleep 60\n")
+    (tools / "qemu-img").chmod(0o755)
+    before = front_end.state()
+    process = subprocess.Popen(
+        [front_end.remotes / "datastore/fs/mkfs", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=front_end.environment(PATH=f"{tools}:/usr/bin:/bin"),
+        cwd=front_end.root,
+    )
+    assert process.stdin
+    process.stdin.write(front_end.mkfs(image_format="qcow2"))
+    process.stdin.close()
+    process.stdin = None
+    until = time.monotonic() + 30
+    while not begun.exists():
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    said = Said(process.returncode, out.decode(), err.decode())
+    refused(front_end, said, "The caller went away while we were to create an empty qcow2 image of 1 MB", before)
+    assert not Path("/proc", begun.read_text().strip()).exists()
+    assert front_end.hidden() == []
 
 
 def test_an_answer_that_was_read_stays(front_end: FrontEnd) -> None:
