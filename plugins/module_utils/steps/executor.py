@@ -64,6 +64,8 @@ class Executor:
 
     def enter(self) -> None:
         """Take the locks, then settle what dead runs left of these objects and of others in the same datastores."""
+        for claim in self.claims:
+            self._refuse_root(claim)
         # the one global order of locks: by datastore, then object; the same on every host
         for claim in sorted(self.claims, key=lambda claim: (claim.datastore, claim.key, claim.where)):
             host = self.site.host(claim.where)
@@ -102,6 +104,18 @@ class Executor:
             sweep(self.site, datastore, self._load)
         for datastore in sorted({claim.datastore for claim in self.claims if claim.where == PEER}):
             self.site.host(PEER).sweep(datastore)
+
+    def _refuse_root(self, claim: Claim) -> None:
+        """Root's files in somebody's datastore would stop that user's own actions, so it is said and nothing is made."""
+        if claim.where != LEAD or os.geteuid() != 0:
+            return
+        info = self.site.lead.stat(claim.datastore, follow=True)
+        if info and info["owner"] != 0:
+            raise NoAccess(
+                f"The datastore {claim.datastore} belongs to user {info['owner']} and this runs as root",
+                self.site.lead.name,
+                todo="run it as that user: for OpenNebula's, become_user oneadmin",
+            )
 
     def _twin(self, claim: Claim) -> bool:
         """Whether the lead claims an object of the same name in a datastore of the same path."""

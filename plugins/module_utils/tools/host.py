@@ -92,7 +92,7 @@ class Host:
     # ---------------------------------------------------------------- looking
 
     def stat(self, path: str, follow: bool = False) -> dict[str, Any] | None:
-        """Kind (file, directory, link, other), size, allocated bytes, inode and change time; None for nothing."""
+        """Kind (file, directory, link, other), size, allocated bytes, inode, change time, owner; None for nothing."""
         try:
             info = os.stat(path) if follow else os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -107,6 +107,7 @@ class Host:
             "allocated": info.st_blocks * 512,
             "inode": info.st_ino,
             "changed": info.st_ctime,
+            "owner": info.st_uid,
         }
 
     def readlink(self, path: str) -> str:
