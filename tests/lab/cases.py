@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -134,14 +134,14 @@ TWO_HOSTS_TOO = {"qcow2": "context", "qcow2+ssh": "stop_mv migrate_mv"}
 HERE = {"fs": "cp mkfs clone rm stat monitor"}
 
 
-def listed(*tables: dict[str, str], full: bool = False) -> list[Any]:
+def listed(*tables: dict[str, str], now: Sequence[dict[str, str]] | None = None) -> list[Any]:
     """Every (story, name) in tables, as parameters of a test.
 
-    :param full: for the run of all tests only.
+    :param now: what every run does; the rest is for the run of all tests. All by default.
     """
-    marks = [pytest.mark.full] if full else []
+    chosen = {(story, name) for table in now or tables for story, names in table.items() for name in names.split()}
     return [
-        pytest.param(story, name, id=f"{story}-{name}", marks=marks)
+        pytest.param(story, name, id=f"{story}-{name}", marks=[] if (story, name) in chosen else [pytest.mark.full])
         for table in tables
         for story, names in table.items()
         for name in names.split()

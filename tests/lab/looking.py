@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.lab.ground import Ground, LabGround
 from tests.lab.hosts.commands import USER_ID
-from tests.lab.hosts.proc import HostProcess
+from tests.lab.hosts.proc import HostProcess, read_stat
 
 HIDDEN = ".one_storage"
 
@@ -206,3 +206,29 @@ def wipe(ground: LabGround) -> None:
                 shutil.rmtree(item)
             else:
                 item.unlink()
+
+
+# ---------------------------------------------------------------- processes in the middle of their work
+
+
+def stopped(ground: LabGround) -> HostProcess | None:
+    """The process of ours that a fault test stopped at a step."""
+    for host in ground.lab.hosts:
+        for process in running(ground, host):
+            stat = read_stat(process.pid)
+            if stat is not None and stat.state == "T":
+                return process
+    return None
+
+
+def on_its_way(ground: LabGround, host: str, *words: str) -> list[HostProcess]:
+    """Processes of ours on a host whose command lines hold all these words."""
+    return [process for process in running(ground, host) if all(word in " ".join(process.argv) for word in words)]
+
+
+def end(process: HostProcess, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process, which may be gone."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        pass

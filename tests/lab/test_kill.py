@@ -15,7 +15,8 @@ MOST = 40
 
 
 @pytest.mark.parametrize(
-    ("story", "name"), [*listed(HERE, ON_NODE, TWO_HOSTS), *listed(ON_NODE_TOO, TWO_HOSTS_TOO, full=True)]
+    ("story", "name"),
+    listed(HERE, ON_NODE, ON_NODE_TOO, TWO_HOSTS, TWO_HOSTS_TOO, now=[HERE, ON_NODE, TWO_HOSTS]),
 )
 def test_killed_at_every_step(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     """The process with the core dies: the wrapper itself where the front-end leads, else the one on the node."""

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process with the core lives, and loses another one: its caller, its peer, the connection between them.
+
+A fault point stops the core between two steps; it goes on when the other one is dead.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab.cases import ON_NODE, ON_NODE_TOO, TWO_HOSTS, TWO_HOSTS_TOO, Case, Cases, listed
+from tests.lab.ground import LabGround
+from tests.lab.hosts.proc import HostProcess
+from tests.lab.looking import all_running, end, on_its_way, restore, stopped, wait_for
+from tests.lab.scene import Done, Running
+
+MOST = 40
+#: Seconds in which all that belongs to a dead caller has ended.
+PROMPT = 5.0
+
+Kill = Callable[[LabGround, Running, HostProcess], bool]
+
+
+def wrapper(ground: LabGround, running: Running, core: HostProcess) -> bool:
+    """Kill the wrapper."""
+    end(HostProcess(running.pid, ()))
+    return True
+
+
+def client(ground: LabGround, running: Running, core: HostProcess) -> bool:
+    """Kill the ssh process that carries the session between the wrapper and the node."""
+    found = on_its_way(ground, ground.frontend, "ssh", "one_storage/node.py")
+    for process in found:
+        end(process)
+    return bool(found)
+
+
+def peer(ground: LabGround, running: Running, core: HostProcess) -> bool:
+    """Kill what serves the core on the other host."""
+    found = [
+        process
+        for host in ground.lab.hosts
+        for process in on_its_way(ground, host, "python3 -I -c", "sent")
+        if process.pid != core.pid and not process.argv[0].endswith("ssh")
+    ]
+    for process in found:
+        end(process)
+    return bool(found)
+
+
+def lose(cases: Cases, case: Case, point: int, kill: Kill) -> Done | None:
+    """Stop the core before a step, kill another process, go on; None when there is no such step."""
+    scene, ground = cases.scene, cases.scene.ground
+    restore(ground, case.before)
+    running = scene.start(case.task, FAULT=f"{point}=")
+    wait_for("stopped or ended", lambda: running.process.poll() is not None or stopped(ground), 20)
+    core = stopped(ground)
+    if core is None:
+        assert running.finish().ok
+        return None
+    assert kill(ground, running, core), all_running(ground)
+    for pid in (core.pid, running.process.pid):
+        # the one who waits for a stopped wrapper has stopped with it
+        end(HostProcess(pid, ()), signal.SIGCONT)
+    done = running.finish()
+    wait_for(f"idle: {all_running(ground)}", lambda: not all_running(ground), PROMPT)
+    return done
+
+
+def at_every_step(cases: Cases, story: str, name: str, kill: Kill) -> list[Done]:
+    """Lose the other process before each step, each time run the call again; what came of the first runs."""
+    case = cases.get(story, name)
+    ends = []
+    for point in range(MOST):
+        done = lose(cases, case, point, kill)
+        if done is None:
+            break
+        ends.append(done)
+        cases.again(case, f"{kill.__name__} at {point}")
+    assert ends
+    return ends
+
+
+@pytest.mark.parametrize(("story", "name"), listed(ON_NODE, ON_NODE_TOO, now=[{"qcow2": "clone", "qcow2+ssh": "mvds"}]))
+def test_wrapper_dies_and_the_node_stops(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
+    at_every_step(cases, story, name, wrapper)
+
+
+@pytest.mark.parametrize(("story", "name"), [*listed({"qcow2": "ln"}), *listed(ON_NODE, ON_NODE_TOO, full=True)])
+def test_the_connection_to_the_node_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
+    for done in at_every_step(cases, story, name, client):
+        assert not done.ok and not done.warnings
+        assert done.sentence.startswith("The connection to host0") and "run it again" in done.sentence
+
+
+@pytest.mark.parametrize(("story", "name"), [*listed({"ssh": "clone"}), *listed(TWO_HOSTS, TWO_HOSTS_TOO, full=True)])
+def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
+    for done in at_every_step(cases, story, name, peer):
+        assert not done.ok
+        assert "The connection to " in done.sentence or "stream of data" in done.sentence, done.sentence
