@@ -90,14 +90,14 @@ def test_wrapper_dies_and_the_node_stops(cases: Cases, tidy: LabGround, story: s
     at_every_step(cases, story, name, wrapper)
 
 
-@pytest.mark.parametrize(("story", "name"), [*listed({"qcow2": "ln"}), *listed(ON_NODE, ON_NODE_TOO, full=True)])
+@pytest.mark.parametrize(("story", "name"), listed(ON_NODE, ON_NODE_TOO, now=[{"qcow2": "ln"}]))
 def test_the_connection_to_the_node_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     for done in at_every_step(cases, story, name, client):
         assert not done.ok and not done.warnings
         assert done.sentence.startswith("The connection to host0") and "run it again" in done.sentence
 
 
-@pytest.mark.parametrize(("story", "name"), [*listed({"ssh": "clone"}), *listed(TWO_HOSTS, TWO_HOSTS_TOO, full=True)])
+@pytest.mark.parametrize(("story", "name"), listed(TWO_HOSTS, TWO_HOSTS_TOO, now=[{"ssh": "resume_mv"}]))
 def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     for done in at_every_step(cases, story, name, peer):
         assert not done.ok
