@@ -124,6 +124,12 @@ def test_a_recorded_clone_asks_oned_once_for_each_object(drivers: str) -> None:
     assert given["size"] == given["original_size"] == 16
 
 
+def test_one_datastore_for_image_and_system_is_asked_for_once() -> None:
+    oned = known()
+    complete(calls_tm.call("clone", [IMAGE, DISK, "4", "105"]), oned)
+    assert oned.asked == ["datastore 105", "vm 4"]
+
+
 # ---------------------------------------------------------------- options
 
 

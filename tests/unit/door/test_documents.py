@@ -107,6 +107,23 @@ def test_hostile_documents(data: bytes, wanted: str, encode: bool, tmp_path: Pat
     assert peak < 200 << 10, f"{peak >> 10} MiB"
 
 
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "{}">]>',
+        '<!DOCTYPE x [<!ENTITY % e SYSTEM "{}"> %e;]>',
+        '<!DOCTYPE x SYSTEM "{}">',
+        '<!DOCTYPE x PUBLIC "x" "{}">',
+    ],
+)
+def test_files_that_a_document_names_are_not_even_opened(doctype: str, tmp_path: Path) -> None:
+    """Whoever opens a pipe for reading waits for its writer: the reader would never come back."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in (f"{tmp_path}/pipe", f"file://{tmp_path}/pipe"):
+        said, seconds, _peak = read(f"{doctype.format(name)}<x>&e;</x>".encode(), tmp_path)
+        assert said.startswith(f"{STDIN} ") and seconds < 10
+
+
 def test_a_hundred_megabytes_are_not_even_read(tmp_path: Path) -> None:
     said, seconds, peak = read(b"QUFB" * (25 << 20), tmp_path)
     assert said == f"{STDIN} is larger than 16 MB"
