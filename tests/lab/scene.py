@@ -6,17 +6,22 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from tests.lab.ground import LabGround
+from tests.lab.hosts import repository
 from tests.lab.looking import wipe
 from tests.lab.oned import Call, Completed, DatastoreType, LabHost, Life, Outcome, Runner, Vm
 from tests.lab.oned.answers import read_stderr
 from tests.lab.story import PAIRINGS, Pairing
 
 SOURCES = "/var/lib/one/sources"
+#: For a scene whose wrappers prefer impostors to the tools themselves.
+IMPOSTORS = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+ANSIBLE = str(repository() / ".venv" / "bin" / "ansible")
 
 
 @dataclass(frozen=True)
@@ -216,3 +221,15 @@ class Scene:
         for word in words:
             assert word in done.sentence, done.sentence
         return done
+
+
+@contextmanager
+def impostor(ground: LabGround, host: str, tool: str, script: str) -> Iterator[None]:
+    """A shell script in place of a tool of a host, for logins over SSH and for wrappers with :data:`IMPOSTORS`."""
+    path = ground.lab.path(host, f"/usr/local/bin/{tool}")
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    try:
+        yield
+    finally:
+        path.unlink()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.lab.ground import LabGround
-from tests.lab.hosts import repository
 from tests.lab.looking import layout
+from tests.lab.scene import ANSIBLE
 from tests.lab.story import PAIRINGS, Chapter, Story
 
-ANSIBLE = {"ONE_STORAGE_LAUNCHER": "ansible", "ONE_STORAGE_ANSIBLE": str(repository() / ".venv" / "bin" / "ansible")}
+THROUGH_ANSIBLE = {"ONE_STORAGE_LAUNCHER": "ansible", "ONE_STORAGE_ANSIBLE": ANSIBLE}
 
 #: A chain on the VM's own datastore: one layer, reached through a link, and a link of the directory to itself.
 _LAYERS = {
@@ -134,4 +134,4 @@ def test_whole_life_with_the_ssh_launcher(tidy: LabGround, pairing: str) -> None
 )
 def test_whole_life_with_the_ansible_launcher(bare_nodes: LabGround, tidy: LabGround, pairing: str) -> None:
     """The nodes have Python and their tools, and nothing of ours."""
-    assert live(tidy, pairing, ANSIBLE) == {"ansible"}
+    assert live(tidy, pairing, THROUGH_ANSIBLE) == {"ansible"}
