@@ -53,28 +53,16 @@ def decode(data: bytes) -> bytes:
         raise BadCall("There is no document on stdin")
     if text.startswith(b"<"):
         return text
+    import base64
     import binascii
 
     try:
-        decoded = binascii.a2b_base64(b"".join(text.split()), strict_mode=True)
-    except TypeError:
-        # strict_mode came with Python 3.11
-        decoded = _loosely(text)
+        decoded = base64.b64decode(b"".join(text.split()), validate=True)
     except binascii.Error:
         raise BadCall("The document on stdin is neither XML nor base64") from None
     if not decoded.strip():
         raise BadCall("There is no document on stdin")
     return decoded
-
-
-def _loosely(text: bytes) -> bytes:
-    import base64
-    import binascii
-
-    try:
-        return base64.b64decode(b"".join(text.split()), validate=True)
-    except binascii.Error:
-        raise BadCall("The document on stdin is neither XML nor base64") from None
 
 
 def parse(data: bytes, what: str = "The document on stdin", limit: int = LIMIT) -> _Element:

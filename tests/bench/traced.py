@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for the node's Python in one run of an action: notes each fsync and each command of the core.
 
-It is called as the interpreter would be: ``traced -I -S ENTRY ARGUMENT...``. What it notes tells the storage work apart;
-how long the run itself takes is not used. The log is one JSON object, in the file beside this one.
+It is called as the interpreter would be: ``traced -I -S ENTRY ARGUMENT...``. What it notes tells the storage work
+apart; how long the run itself takes is not used. The log is one JSON object, in the file beside this one.
 """
 
 from __future__ import annotations

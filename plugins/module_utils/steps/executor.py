@@ -106,7 +106,7 @@ class Executor:
             self.site.host(PEER).sweep(datastore)
 
     def _refuse_root(self, claim: Claim) -> None:
-        """Root's files in somebody's datastore would stop that user's own actions, so it is said and nothing is made."""
+        """Root's files in somebody's datastore would stop that user's own actions: it is said, and nothing is made."""
         if claim.where != LEAD or os.geteuid() != 0:
             return
         info = self.site.lead.stat(claim.datastore, follow=True)
