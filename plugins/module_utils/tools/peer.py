@@ -11,7 +11,7 @@ import errno
 import os
 import time
 
-from .._errors import StorageError, Unreachable
+from .._errors import StorageError, Unreachable, one_line
 from . import ssh
 from .child import Child
 from .host import OPERATIONS, Host
@@ -82,6 +82,30 @@ class Settings:
         self.stall = stall
 
 
+def _open(
+    host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
+) -> _Session:
+    """A session whose program runs; a refusal that goes away by itself is tried again until the deadline."""
+    until = time.monotonic() + settings.connect
+    pause = 0.1
+    while True:
+        session = _start(host, settings, names, entry, arguments, shared)
+        try:
+            session.greet()
+            session.ready(until)
+            return session
+        except TimeoutError:
+            session.kill()
+            session.end()
+            raise Unreachable(f"{host} does not answer within {settings.connect:g} seconds") from None
+        except StorageError as error:
+            if not ssh.may_pass(error.detail) or time.monotonic() + pause > until:
+                raise
+        # many actions start at once and sshd refuses some logins: jitter keeps them apart
+        time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
+        pause = min(pause * 2, 2)
+
+
 def _start(
     host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
 ) -> _Session:
@@ -118,6 +142,29 @@ class _Session(Child):
         except OSError:
             raise self.failed() from None
 
+    def ready(self, until: float) -> None:
+        """Wait for the program's first frame, and read nothing after it; ``TimeoutError`` when it does not come."""
+        import select
+
+        data, size = b"", 4
+        while len(data) < size:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self.stdout], [], [], left)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
+            more = os.read(self.stdout, size - len(data))
+            if not more:
+                raise self.failed()
+            data += more
+            if len(data) == 4:
+                size += int.from_bytes(data, "big")
+                if size > 1 << 16:
+                    self.kill()
+                    self.end()
+                    raise Unreachable(
+                        f"The login shell of {self.host} writes text of its own ('{one_line(repr(data)[2:-1])}...')",
+                        todo="nothing may be printed at logins without a terminal, look at .bashrc there",
+                    )
+
     def failed(self) -> StorageError:
         """Why the session ended."""
         rc = self.end()
@@ -130,34 +177,9 @@ class Peer:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.settings = settings
-        until = time.monotonic() + settings.connect
-        pause = 0.1
-        while True:
-            self._session = _start(
-                name, settings, ["wire", "host", "peer_main"], "serve", [name], shared=settings.shared
-            )
-            try:
-                self._open(until)
-                break
-            except StorageError as error:
-                if not ssh.may_pass(error.detail) or time.monotonic() + pause > until:
-                    raise
-            # many actions start at once and sshd refuses some logins: jitter keeps them apart
-            time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
-            pause = min(pause * 2, 2)
-        self._beat()
-
-    def _open(self, until: float) -> None:
+        self._session = _open(name, settings, ["wire", "host", "peer_main"], "serve", [name], settings.shared)
         self._wire = Wire(self._session.stdout, self._session.stdin)
-        self._session.greet()
-        try:
-            self._wire.receive(until)
-        except TimeoutError:
-            self._session.kill()
-            self._session.end()
-            raise Unreachable(f"{self.name} does not answer within {self.settings.connect:g} seconds") from None
-        except Gone:
-            raise self._session.failed() from None
+        self._beat()
 
     def _beat(self) -> None:
         import threading
@@ -210,7 +232,7 @@ class Peer:
             return {}
         from . import stream
 
-        session = _start(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "receive", [
+        session = _open(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "receive", [
             folder, self.settings.stall
         ])  # fmt: skip
         return self._moved(session, lambda: self._pushed(session, stream.send, entries))
@@ -230,7 +252,7 @@ class Peer:
         """Stream (path, name) pairs of the peer into a local folder; bytes and digest are returned."""
         from . import stream
 
-        session = _start(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "send", [
+        session = _open(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "send", [
             entries, self.settings.stall
         ])  # fmt: skip
         return self._moved(session, lambda: stream.receive(folder, session.stdout, self.settings.stall))
@@ -238,7 +260,6 @@ class Peer:
     def _moved(self, session: _Session, move: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         end: int | None = None
         try:
-            session.greet()
             result = move()
             end = session.end()
             return result

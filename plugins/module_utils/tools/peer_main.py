@@ -52,6 +52,7 @@ def receive(folder: str, stall: float) -> None:
     from . import stream
 
     wire = Wire(0, 1)
+    wire.send({"ready": folder})
     _beat(wire)
     try:
         answer = stream.receive(folder, 0, stall)
@@ -69,6 +70,7 @@ def send(entries: list[list[str]], stall: float) -> None:
     """Write files of this host as a stream to stdout."""
     from . import stream
 
+    Wire(0, 1).send({"ready": len(entries)})
     try:
         stream.send(entries, 1, stall)
     except OSError as error:
