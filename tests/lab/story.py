@@ -307,7 +307,7 @@ class Story:
         """The context ISO holds the very context.sh that oned wrote."""
         scratch = "/var/tmp/look.sh" if host != self.ground.frontend else f"{self.sources}/look.sh"
         self.ground.run(
-            host, ["xorriso", "-osirrox", "on", "-indev", self._disk(4), "-extract", "/context.sh", scratch]
+            host, ["xorriso", "-osirrox", "on", "-indev", f"stdio:{self._disk(4)}", "-extract", "/context.sh", scratch]
         )
         found = self.ground.path(host, scratch).read_text()
         self.ground.run(host, ["rm", "-f", scratch])
