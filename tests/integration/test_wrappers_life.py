@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from tests.lab.ground import LocalGround
 from tests.lab.oned import Call
 from tests.lab.story import PAIRINGS, Story
+from tests.unit.door.front_end import quick_folder
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[LocalGround]:
-    made = LocalGround(tmp_path)
+def ground() -> Iterator[LocalGround]:
+    made = LocalGround(Path(tempfile.mkdtemp(prefix="one_storage-", dir=quick_folder())))
     yield made
     made.close()
 
