@@ -105,7 +105,7 @@ def test_a_node_that_refuses(scene: Scene, clone: Task, changed: Callable[[str, 
 def test_a_broken_node_is_not_tried_again(scene: Scene, clone: Task, changed: Callable[[str, str], None]) -> None:
     """What is neither a missing entry nor a refusal may have begun: no other launcher runs it again."""
     changed(NODE_PY, "raise RuntimeError('broken on purpose')\n")
-    done = scene.wrong(clone, scene.ground.nodes[0], "broken on purpose", ANSIBLE=ANSIBLE)
+    done = scene.wrong(clone, "Python does not start on host01", "broken on purpose", ANSIBLE=ANSIBLE)
     assert not done.warnings and not made(scene)
 
 
@@ -114,7 +114,7 @@ def test_a_login_shell_that_talks(scene: Scene, clone: Task) -> None:
     profile = scene.ground.lab.path(scene.ground.nodes[0], "/var/lib/one/.bashrc")
     profile.write_text("echo Welcome to this host, traveller\n")
     try:
-        done = scene.wrong(clone, scene.ground.nodes[0], ANSIBLE=ANSIBLE)
+        done = scene.wrong(clone, scene.ground.nodes[0], "a login there must print nothing", ANSIBLE=ANSIBLE)
     finally:
         profile.unlink()
     assert done.seconds < 10 and not made(scene)

@@ -85,6 +85,11 @@ def failure(host: str, stderr: str, rc: int) -> StorageError:
     """The sentence for an SSH session that ended before it began."""
     reason = one_line(stderr.strip().splitlines()[-1] if stderr.strip() else f"ssh ended with code {rc}", 200)
     todo = ""
+    if 0 <= rc < 255:
+        # ssh's own failures are 255: this code comes from the other side
+        if not stderr.strip():
+            todo = "a login there must print nothing of its own"
+        return Unreachable(f"Python does not start on {host} as it should: {reason}", todo=todo, detail=stderr)
     if "Permission denied" in stderr:
         todo = "let oneadmin log in there by key; between nodes the front-end's agent is used, is it running"
     elif "Host key verification failed" in stderr:
