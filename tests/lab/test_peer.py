@@ -392,7 +392,7 @@ def prepared(field: Field, name: str) -> Callable[[], None]:
     return right
 
 
-@pytest.mark.parametrize("name", some(CASES, "clone", "stop"))
+@pytest.mark.parametrize("name", some(CASES, "stop"))
 def test_the_lead_dies_and_is_run_again(field: Field, name: str) -> None:
     """Killed before each step and at the end: the peer ends by itself, and the next run gives the same end."""
     action, lead, given = CASES[name]
@@ -411,7 +411,7 @@ def test_the_lead_dies_and_is_run_again(field: Field, name: str) -> None:
     assert survived
 
 
-@pytest.mark.parametrize("name", some(CASES, "clone", "mvds"))
+@pytest.mark.parametrize("name", some(CASES, "clone"))
 def test_the_next_action_on_each_host_sweeps(field: Field, name: str) -> None:
     action, lead, given = CASES[name]
     for point in ("1", "2", "end"):
@@ -444,9 +444,7 @@ def go_on(process: subprocess.Popen[bytes], pid: int) -> None:
         os.kill(one, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(
-    ("name", "point"), [("clone", "1="), ("clone", "2="), ("stop", "1="), ("resume", "2="), ("mvds", "1=")]
-)
+@pytest.mark.parametrize(("name", "point"), [("clone", "1="), ("stop", "1="), ("resume", "2=")])
 def test_the_peer_dies(field: Field, name: str, point: str) -> None:
     """kill -9 of the process on the node: a sentence, and run again it ends well."""
     action, lead, given = CASES[name]
@@ -502,11 +500,11 @@ def test_a_lead_that_is_held_up_keeps_its_locks_on_both_hosts(field: Field) -> N
 # ---------------------------------------------------------------- the way
 
 
-@pytest.mark.parametrize(("name", "point"), [("clone", "2="), ("stop", "2="), ("resume", "2=")])
-def test_the_cable_is_pulled_between_two_steps(field: Field, name: str, point: str) -> None:
+@pytest.mark.parametrize("name", some(("clone", "stop", "resume"), "clone"))
+def test_the_cable_is_pulled_between_two_steps(field: Field, name: str) -> None:
     action, lead, given = CASES[name]
     right = prepared(field, name)
-    process = field.start(action, field.options(action, **given), lead, fault=point, silence=2)
+    process = field.start(action, field.options(action, **given), lead, fault="2=", silence=2)
     pid = stopped(field, lead)
     field.lab.cut("host01")
     try:
@@ -527,14 +525,14 @@ def test_the_cable_is_pulled_between_two_steps(field: Field, name: str, point: s
     field.tidy()
 
 
-@pytest.mark.parametrize("name", ["stop", "resume"])
+@pytest.mark.parametrize("name", some(("stop", "resume"), "stop"))
 def test_the_cable_is_pulled_while_data_flows(field: Field, name: str) -> None:
     """The source stays whole, and the deadline is that of data without progress."""
     action, lead, given = CASES[name]
     old, new = WAYS[name]
     for host in field.lab.hosts:
         field.lab.run(host, ["rm", "-rf", f"{field.system}/5"])
-    files = vm_files(field, old, data(MIB) * 600)
+    files = vm_files(field, old, data(MIB) * 250)
     process = field.start(action, field.options(action, **given, stall_timeout=2), lead, silence=2)
     hidden = field.lab.path(new, field.system) / ".one_storage" / "vm-5"
     wait_until("moving", lambda: any(path.stat().st_blocks > 2048 for path in hidden.rglob("disk.0")))

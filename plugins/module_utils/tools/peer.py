@@ -209,6 +209,8 @@ class Peer:
             # the peer beats while it works, so only silence ends this wait; the work has deadlines of its own
             answer = self._wire.receive(silence=SILENCE)
         except Gone as error:
+            # whoever asks again, to take things back, must not wait once more
+            self._session.kill()
             raise Unreachable(
                 f"The connection to {self.name} broke: {error}", detail=self._session.said(), todo="run it again"
             ) from None
