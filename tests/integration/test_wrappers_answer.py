@@ -281,14 +281,16 @@ def test_explain_says_what_is_wrong(front_end: FrontEnd) -> None:
 
 
 def test_explain_of_a_datastore_that_is_not_there(front_end: FrontEnd) -> None:
-    (front_end.store(100)).rmdir()
+    front_end.store(100).rmdir()
+    source = front_end.raw(front_end.sources / "a.img")
     before = front_end.state()
-    for action in ("cp", "mkfs"):
-        front_end.raw(front_end.sources / "a.img")
-        before = front_end.state()
-        stdin = front_end.mkfs() if action == "mkfs" else front_end.cp(front_end.sources / "a.img")
+    for action, stdin, answer in (
+        ("cp", front_end.cp(source), " would:"),
+        ("mkfs", front_end.mkfs(), " would:"),
+        ("monitor", front_end.monitor(), ": nothing to do"),
+    ):
         said = front_end.run(f"datastore/fs/{action}", "1", stdin=stdin, env={"ONE_STORAGE_EXPLAIN": "1"})
-        assert said.code == 0 and " would:" in said.out
+        assert said.code == 0 and answer in said.out
         assert front_end.state() == before
 
 

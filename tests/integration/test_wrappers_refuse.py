@@ -402,7 +402,7 @@ LOGIN = "Cannot log in to host01: "
         ("echo 'me@h: Permission denied (publickey).' >&2; exit 255", LOGIN + r".*Permission denied .*\(let .*\)"),
         ("echo 'Host key verification failed.' >&2; exit 255", LOGIN + r".* \(add the host's key .*\)"),
         ("exec cat", "host01 does not answer within 1 seconds"),
-        ("echo hello", "Python does not start on host01 as it should.*"),
+        ("echo hello", "(Cannot log in to|Python does not start on) host01.*"),
         ("echo \"sh: can't open file '/var/tmp/one/one_storage/node.py'\" >&2; exit 2", "host01 .*none of our files.*"),
     ],
 )  # fmt: skip
