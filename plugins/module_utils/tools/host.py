@@ -28,6 +28,8 @@ HIDDEN = ".one_storage"
 LOCKS = "locks"
 _CHUNK = 1 << 20
 _SLICE = 64 << 20
+#: Longest wait in seconds that the standard library can count: some three weeks.
+_LONGEST = 2_000_000
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 #: Commands that run now, so that the end of the caller can end them too.
@@ -307,7 +309,7 @@ class Host:
         )
         children.add(child)
         try:
-            out, err = child.communicate(timeout=deadline)
+            out, err = child.communicate(timeout=min(deadline, _LONGEST))
         except subprocess.TimeoutExpired:
             raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} did not end within {deadline:g} seconds") from None
         finally:
@@ -338,7 +340,7 @@ class Host:
         os.makedirs(folder, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         handle = os.open(os.path.join(folder, LOCKS), flags, 0o644)
-        name = key.encode()
+        name = os.fsencode(key)
         # zlib, because hashlib loads OpenSSL, which takes longer than all the rest of a lock
         start = zlib.crc32(name) << 30 | zlib.crc32(name[::-1]) >> 2
         kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
