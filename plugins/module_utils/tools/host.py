@@ -308,6 +308,9 @@ class Host:
             start_new_session=True,
         )
         children.add(child)
+        if _stopping:
+            # told to stop between the start of the command and its name in the list
+            stop_work()
         try:
             out, err = child.communicate(timeout=min(deadline, _LONGEST))
         except subprocess.TimeoutExpired:
