@@ -17,12 +17,17 @@ import pytest
 from tests.unit.core.support import World
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+def new_folder() -> Path:
     """A folder in memory where there is one: these tests flush to disk hundreds of times."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    path = Path(tempfile.mkdtemp(prefix="one_storage-", dir=memory))
-    yield path.resolve()
+    return Path(tempfile.mkdtemp(prefix="one_storage-", dir=memory)).resolve()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A new folder, in memory where that can be."""
+    path = new_folder()
+    yield path
     shutil.rmtree(path)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.core.cases import CASES, Case
+from tests.unit.core.conftest import new_folder
 from tests.unit.core.support import CHAINED, World, act, killed_at, tree
 
 PER_CASE = pytest.mark.parametrize("case", CASES, ids=str)
@@ -41,10 +42,21 @@ class Copies:
         return world
 
 
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[dict[str, Copies]]:
+    """Worlds by case, each prepared once."""
+    found: dict[str, Copies] = {}
+    yield found
+    for copies in found.values():
+        shutil.rmtree(copies.place.parent)
+
+
 @pytest.fixture
-def copies(folder: Path, case: Case) -> Copies:
+def copies(prepared: dict[str, Copies], case: Case) -> Copies:
     """Worlds for a case."""
-    return Copies(folder, case)
+    if case.name not in prepared:
+        prepared[case.name] = Copies(new_folder(), case)
+    return prepared[case.name]
 
 
 def points(after: bool) -> Iterator[str]:
