@@ -160,6 +160,18 @@ def test_a_new_image_that_nobody_heard_of_goes(world: World) -> None:
     assert not image.exists()
 
 
+def test_a_new_image_goes_even_when_its_work_was_whole(world: World) -> None:
+    """All steps had run, but the answer was not delivered: oned has forgotten this image."""
+    assert killed_at("end", "ds_mkfs", new_image(world))
+    path = journal_of(world, world.images)
+    with path.open("a") as journal:
+        journal.write('{"begin":1,"evidence":{"made":true}}\n')
+    found = Found(str(path), load_nothing)
+    assert found.begun == set(range(len(found.steps)))
+    act("ds_rm", driver="fs", datastore=world.images, source=world.images / "x")
+    assert [path.name for path in world.images.iterdir()] == [HIDDEN]
+
+
 def test_an_image_that_another_file_replaced_stays(world: World) -> None:
     """A stock driver, or a person, put something else there: it is not ours."""
     assert killed_at("end", "ds_mkfs", new_image(world))
