@@ -76,6 +76,11 @@ class Running:
     def __init__(self, scene: Scene, task: Task, process: subprocess.Popen[bytes]) -> None:
         self.task = task
         self.process = process
+        if process.stdin:
+            # a document is small enough for a pipe
+            process.stdin.write(task.stdin)
+            process.stdin.close()
+            process.stdin = None
         self._lab = scene.ground.lab
         self._begin = time.monotonic()
 
@@ -87,7 +92,7 @@ class Running:
     def finish(self, timeout: float = 60.0) -> Done:
         """Wait for its end. Raises subprocess.TimeoutExpired."""
         try:
-            out, err = self.process.communicate(self.task.stdin or None, timeout)
+            out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

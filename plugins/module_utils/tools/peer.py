@@ -15,7 +15,7 @@ from .._errors import StorageError, Unreachable, one_line
 from . import ssh
 from .child import Child
 from .host import OPERATIONS, Host
-from .wire import SILENCE, Gone, Wire
+from .wire import BEAT, SILENCE, Gone, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ class Settings:
         self.ciphers = ciphers
         self.connect = connect
         self.stall = stall
+
+    def silence(self) -> float:
+        """Seconds without a word after which the peer counts as gone: a site that is impatient gets its answer soon."""
+        return min(SILENCE, max(self.stall, 2 * BEAT))
 
 
 def _open(
@@ -207,7 +211,7 @@ class Peer:
         try:
             self._wire.send({"do": operation, "with": arguments, "named": named})
             # the peer beats while it works, so only silence ends this wait; the work has deadlines of its own
-            answer = self._wire.receive(silence=SILENCE)
+            answer = self._wire.receive(silence=self.settings.silence())
         except Gone as error:
             # whoever asks again, to take things back, must not wait once more
             self._session.kill()
@@ -243,7 +247,7 @@ class Peer:
         digest = send(entries, session.stdin, self.settings.stall)
         os.set_blocking(session.stdin, True)
         # the receiver still has to make it durable: it beats meanwhile
-        answer = Wire(session.stdout, session.stdin).receive(silence=SILENCE)
+        answer = Wire(session.stdout, session.stdin).receive(silence=self.settings.silence())
         if "error" in answer:
             raise OSError(*answer["error"])
         if answer.get("digest") != digest:
