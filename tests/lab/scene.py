@@ -97,7 +97,7 @@ class Running:
             self.process.kill()
             raise
         spent = time.monotonic() - self._begin
-        return Done(self.task, self.process.returncode, out.decode(), err.decode(), spent)
+        return Done(self.task, self.process.returncode, (out or b"").decode(), err.decode(), spent)
 
 
 class _Quiet(LabHost):
