@@ -48,15 +48,17 @@ class Qcow2(VmFiles):
             return self._is_right(request, disk, image) or Answer(path=disk.path)
         self._there(request, image)
         shop = request.shop(self.claims_clone(request.options)[0])
-        steps: list[Step] = self.marker(request, disk)
+        # the marker comes last: a clone that failed has changed nothing
+        steps: list[Step] = []
         if request["format"] != "qcow2" or not disk.name.startswith("disk."):
             part = os.path.join(shop, disk.name)
             steps.append(CopyFile(LEAD, image, part, disk.datastore))
             steps += self._grown(request, part, request["format"])
-            return Plan(steps + publish(request, disk))
+            return Plan(steps + publish(request, disk) + self.marker(request, disk))
         layer = os.path.join(shop, disk.name + ".snap", "0")
         steps += self.first_layer(request, image, layer)
-        return Plan(steps + layers(shop, disk) + publish(request, disk, snap=True))
+        steps += layers(shop, disk) + publish(request, disk, snap=True)
+        return Plan(steps + self.marker(request, disk))
 
     def first_layer(self, request: Request, image: str, layer: str) -> list[Step]:
         """Steps that make layer 0: an overlay on the image, or a copy that stands alone."""

@@ -56,17 +56,16 @@ class Qcow2Ssh(Qcow2):
         shop = request.shop(self.claims_ln(request.options)[0])
         part = os.path.join(shop, disk.name)
         files = snap_files(request, image, disk.name, LEAD)
-        steps: list[Step] = self.marker(request, disk)
-        steps += [CopyFile(LEAD, path, os.path.join(shop, name), disk.datastore) for path, name in files]
+        steps: list[Step] = [CopyFile(LEAD, path, os.path.join(shop, name), disk.datastore) for path, name in files]
         if request["format"] != "qcow2":
             steps.append(CopyFile(LEAD, image, part, disk.datastore))
-            return Plan(steps + publish(request, disk, snap=bool(files)))
+            return Plan(steps + publish(request, disk, snap=bool(files)) + self.marker(request, disk))
         if files:
             steps += relayer(request, image, part, LEAD, disk.datastore)
         else:
             steps.append(CopyFile(LEAD, image, os.path.join(part + ".snap", "0"), disk.datastore))
             steps += layers(shop, disk)
-        return Plan(steps + publish(request, disk, snap=True))
+        return Plan(steps + publish(request, disk, snap=True) + self.marker(request, disk))
 
     # ------------------------------------------------------------ mv, mvds
 

@@ -61,7 +61,7 @@ class Ssh(VmFiles):
             raise Missing(f"The image {image} is not there", request.site.lead.name)
         shop = request.shop(Claim(PEER, disk.datastore, disk.key))
         snaps = request.look(image + ".snap") is not None
-        steps: list[Step] = marker(request, disk.datastore, PEER)
+        steps: list[Step] = []
         entries = snap_files(request, image, disk.name, LEAD)
         chain = info["kind"] == "link" and snaps
         if not chain:
@@ -74,7 +74,8 @@ class Ssh(VmFiles):
         if request["original_size"] and request["size"] > request["original_size"]:
             part = os.path.join(shop, disk.name)
             steps.append(Resize(PEER, part, request["format"], request["size"], allocate=not request["sparse"]))
-        return Plan(steps + publish(request, disk, PEER, snap=snaps))
+        steps += publish(request, disk, PEER, snap=snaps)
+        return Plan(steps + marker(request, disk.datastore, PEER))
 
     ln = clone
 
@@ -111,9 +112,11 @@ class Ssh(VmFiles):
         shop = request.shop(claims[0])
         part = os.path.join(shop, base(destination))
         aside = part + ".old" if request.look(destination, to) else ""
-        steps: list[Step] = marker(request, new, to)
-        steps.append(Send(to, [[source, base(destination)]], shop, new))
-        steps.append(PublishForGood(to, part, destination, new, aside, "directory"))
+        steps: list[Step] = [
+            Send(to, [[source, base(destination)]], shop, new),
+            PublishForGood(to, part, destination, new, aside, "directory"),
+            *marker(request, new, to),
+        ]
         away = os.path.join(request.shop(claims[-1]), base(source) + ".moved")
         steps.append(Discard(origin, source, away, old, "directory"))
         return Plan(steps)
