@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import StorageError, ToolFailed, from_os, one_line
-from ..tools.host import HIDDEN
+from ..tools.host import HIDDEN, PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Site:
             return self.lead.real(here) == self.lead.real(there)
         if (here, there) not in self._same and not self.check:
             token = os.urandom(16).hex()
-            name = f"{HIDDEN}/probe-{token}"
+            name = f"{HIDDEN}/{PROBE}{token}"
             try:
                 self.lead.write(f"{here}/{name}", token, here)
                 self._same[(here, there)] = self.peer.read(f"{there}/{name}") == token

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import from_os
-from ..tools.host import HIDDEN
+from ..tools.host import HIDDEN, spare_of
 from .base import Site, Step, shown
 
 TYPE_CHECKING = False
@@ -143,6 +143,9 @@ class MakeLink(Step):
         site.host(self.where).link(self.target, self.path, self.inside)
 
     def undo(self, site: Site) -> None:
+        spare = spare_of(self.path)
+        if site.host(self.where).stat(spare):
+            site.host(self.where).remove(spare, self.inside)
         if not self.done(site):
             return
         if self.old:

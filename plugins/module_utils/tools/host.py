@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HIDDEN = ".one_storage"
 LOCKS = "locks"
+PROBE = "probe-"
 _CHUNK = 1 << 20
 _SLICE = 64 << 20
 #: Longest wait in seconds that the standard library can count: some three weeks.
@@ -151,18 +152,23 @@ class Host:
         os.makedirs(path, exist_ok=True)
 
     def link(self, target: str, path: str, root: str) -> None:
-        """Put a symbolic link at *path*; one that is there is replaced in one step."""
+        """Put a symbolic link at *path*; one that is there is replaced in one step, by way of :func:`spare_of`."""
         path = confine(root, path)
-        spare = f"{path}.{os.getpid()}.new"
-        _unlink(spare)
-        os.symlink(target, spare)
-        os.rename(spare, path)
+        try:
+            os.symlink(target, path)
+        except FileExistsError:
+            spare = spare_of(path)
+            _unlink(spare)
+            os.symlink(target, spare)
+            os.rename(spare, path)
         if f"/{HIDDEN}/" not in path:
             _sync_directory(os.path.dirname(path))
 
     def write(self, path: str, text: str, root: str, mode: int = 0o644) -> None:
-        """Write a small file beside its name and put it in place (rule 5)."""
+        """Write a small file beside its name and put it in place (rule 5), unnamed until then where that can be."""
         path = confine(root, path)
+        if _write_new(path, text.encode(), mode):
+            return
         spare = f"{path}.{os.getpid()}.new"
         handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         try:
@@ -392,6 +398,8 @@ class Host:
         for key in names:
             path = os.path.join(folder, key)
             ours = (datastore, key) in self._exclusive
+            if key.startswith(PROBE):
+                _remove_old(path)
             if key + ".journal" in names or not os.path.isdir(path):
                 continue
             try:
@@ -412,6 +420,39 @@ class Host:
 
 #: What a lead may ask of a peer.
 OPERATIONS = frozenset(name for name in vars(Host) if not name.startswith("_"))
+
+
+def spare_of(path: str) -> str:
+    """The name under which a link is made that will replace another; only who holds the object uses it."""
+    return f"{path}.new"
+
+
+def _write_new(path: str, data: bytes, mode: int) -> bool:
+    """Write a file that has no name before it is whole, so that nothing is left when we die; False when that fails."""
+    try:
+        handle = os.open(os.path.dirname(path), os.O_WRONLY | os.O_TMPFILE, mode)
+    except OSError:
+        return False
+    try:
+        os.write(handle, data)
+        os.fsync(handle)
+        # only with a directory given does Python ask the kernel to follow the link; the path is absolute all the same
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    _sync_directory(os.path.dirname(path))
+    return True
+
+
+def _remove_old(path: str) -> None:
+    """Remove a small file of a process that died an hour ago; those that live use theirs for an instant."""
+    try:
+        if time.time() - os.lstat(path).st_mtime > 3600:
+            os.unlink(path)
+    except OSError:
+        pass
 
 
 def _unlink(path: str) -> None:

@@ -252,3 +252,36 @@ def killed_at(fault: str, action: str, given: dict[str, Any]) -> bool:
         code = ended(pid)
     assert code in (0, -signal.SIGKILL), f"{action} ended with {code}"
     return code != 0
+
+
+#: Calls that change what is on a disk.
+CHANGES = ("rename", "link", "unlink", "symlink", "mkdir", "rmdir", "ftruncate", "fsync", "write", "open")
+
+
+def killed_at_change(number: int, action: str, given: dict[str, Any]) -> bool:
+    """Run an action in a process that dies before its n-th call that changes the disk; False when it survived."""
+
+    def task() -> None:
+        left = number
+
+        def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **named: Any) -> Any:
+                nonlocal left
+                # of opens, those that make a file
+                if real is not os_open or arguments[1] & os.O_CREAT:
+                    if left == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    left -= 1
+                return real(*arguments, **named)
+
+            return call
+
+        os_open = os.open
+        for name in CHANGES:
+            setattr(os, name, deadly(getattr(os, name)))
+        _run.run(action, strings(given), _run.Mode()).close()
+
+    with child(task) as pid:
+        code = ended(pid)
+    assert code in (0, -signal.SIGKILL), f"{action} ended with {code}"
+    return code != 0

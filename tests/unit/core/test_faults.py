@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.unit.core.cases import CASES, Case
 from tests.unit.core.conftest import new_folder
-from tests.unit.core.support import CHAINED, World, act, killed_at, tree
+from tests.unit.core.support import CHAINED, World, act, killed_at, killed_at_change, tree
 
 PER_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -120,6 +121,35 @@ def test_killed_twice_and_run_again(case: Case, copies: Copies) -> None:
         act(case.action, **case.options(world))
         assert world.tree() == whole, f"killed at {point}"
         assert world.is_tidy(), f"killed at {point}"
+
+
+#: A few that have a bit of everything; the others only in a full run.
+THOROUGH = ("cp, converted", "qcow2 clone, forced", "ssh mv onto another", "delete of a VM")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case if case.name in THOROUGH else pytest.param(case, marks=pytest.mark.full) for case in CASES],
+    ids=str,
+)
+def test_killed_at_any_moment_and_run_again(case: Case, copies: Copies) -> None:
+    """Not between steps, but before each single change on the disk: inside steps, journals, locks and clearing up."""
+    signal.alarm(150)
+    world = copies.fresh()
+    act(case.action, **case.options(world))
+    whole = world.tree()
+    for number in itertools.count():
+        world = copies.fresh()
+        survived = not killed_at_change(number, case.action, case.options(world))
+        if not survived:
+            # the answer may have been given, so that a new image stays; it is the same one then
+            act(case.action, **case.options(world))
+        assert world.tree() == whole, f"killed at change {number}"
+        neighbour(world)
+        assert world.is_tidy(), f"killed at change {number}: {world.hidden()}"
+        if survived:
+            assert number > 10
+            break
 
 
 def neighbour(world: World) -> None:

@@ -102,20 +102,19 @@ def images(world: World) -> World:
             {"disk": "initrd"},
             [f"copy /1/{OVERLAID}", VM_FOLDER, "put the disk /100/5/initrd in place"],
         ),
-        (SSH, PLAIN, {}, [MARKER, f"bring over /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE]),
-        (SSH, OVERLAID, {}, [MARKER, f"bring over /1/{OVERLAID}", VM_FOLDER, DISK_IN_PLACE]),
+        (SSH, PLAIN, {}, [f"bring over /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE, MARKER]),
+        (SSH, OVERLAID, {}, [f"bring over /1/{OVERLAID}", VM_FOLDER, DISK_IN_PLACE, MARKER]),
         (
             SSH,
             OVERLAID,
             GROWN,
-            [MARKER, f"bring over /1/{OVERLAID}", "grow the image to 4 MB", VM_FOLDER, DISK_IN_PLACE],
+            [f"bring over /1/{OVERLAID}", "grow the image to 4 MB", VM_FOLDER, DISK_IN_PLACE, MARKER],
         ),
         (
             SSH,
             CHAINED,
             {},
             [
-                MARKER,
                 "create the directory disk.0.snap",
                 f"bring over /1/{CHAINED}.snap/0 and /1/{CHAINED}.snap/1",
                 "let the layer 1 name its backing file disk.0.snap/0",
@@ -124,29 +123,30 @@ def images(world: World) -> World:
                 VM_FOLDER,
                 LAYERS_IN_PLACE,
                 DISK_IN_PLACE,
+                MARKER,
             ],
         ),
-        (MIXED, OVERLAID, {}, [MARKER, CONVERTED, *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE]),
+        (MIXED, OVERLAID, {}, [CONVERTED, *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE, MARKER]),
         (
             MIXED,
             OVERLAID,
             GROWN,
-            [MARKER, CONVERTED, "grow the image to 4 MB", *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE],
+            [CONVERTED, "grow the image to 4 MB", *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE, MARKER],
         ),
         (
             MIXED,
             CHAINED,
             {},
             [
-                MARKER,
                 f"write /1/{CHAINED} as a qcow2 image of its own",
                 *LAYER_LINKS,
                 VM_FOLDER,
                 LAYERS_IN_PLACE,
                 DISK_IN_PLACE,
+                MARKER,
             ],
         ),
-        (MIXED, PLAIN, {}, [MARKER, f"copy /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE]),
+        (MIXED, PLAIN, {}, [f"copy /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE, MARKER]),
     ],
 )
 def test_a_fresh_clone(
@@ -180,18 +180,17 @@ def test_a_fresh_clone(
                 f"link /100/5/disk.0 to /1/{CHAINED}.snap/1",
             ],
         ),
-        (SSH, PLAIN, [MARKER, f"bring over /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE]),
-        (MIXED, PLAIN, [MARKER, f"copy /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE]),
+        (SSH, PLAIN, [f"bring over /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE, MARKER]),
+        (MIXED, PLAIN, [f"copy /1/{PLAIN}", VM_FOLDER, DISK_IN_PLACE, MARKER]),
         (
             MIXED,
             OVERLAID,
-            [MARKER, f"copy /1/{OVERLAID}", *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE],
+            [f"copy /1/{OVERLAID}", *LAYER_LINKS, VM_FOLDER, LAYERS_IN_PLACE, DISK_IN_PLACE, MARKER],
         ),
         (
             MIXED,
             CHAINED,
             [
-                MARKER,
                 f"copy /1/{CHAINED}.snap/0",
                 f"copy /1/{CHAINED}.snap/1",
                 "let the layer 1 name its backing file disk.0.snap/0",
@@ -200,6 +199,7 @@ def test_a_fresh_clone(
                 VM_FOLDER,
                 LAYERS_IN_PLACE,
                 DISK_IN_PLACE,
+                MARKER,
             ],
         ),
     ],
@@ -226,7 +226,7 @@ def stale(world: World) -> None:
 @pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
 def test_a_forced_clone_sets_the_old_disk_and_its_layers_aside(images: World, driver: dict[str, Any]) -> None:
     stale(images)
-    said = words(asked(images, "tm_clone", driver, OVERLAID, force=True), images)
+    said = [text for text in words(asked(images, "tm_clone", driver, OVERLAID, force=True), images) if text != MARKER]
     assert said[-1] == "put the disk /100/5/disk.0 in place, instead of the old one"
     if driver is SSH:
         assert said[-2] == "remove the old layers /100/5/disk.0.snap"
@@ -283,7 +283,7 @@ def test_a_link_that_stands_is_the_answer(images: World) -> None:
 
 def test_the_marker_goes_where_the_storage_is_shared(images: World) -> None:
     (images.system / ".monitor").write_text("ssh\n")
-    assert words(asked(images, "tm_clone", QCOW2, PLAIN), images)[0] == "remove the marker /100/.monitor"
+    assert words(asked(images, "tm_clone", QCOW2, PLAIN), images)[-1] == "remove the marker /100/.monitor"
 
 
 @pytest.mark.parametrize("text", ["ssh\n", "ssh", " ssh \n\n"])
@@ -394,9 +394,9 @@ def test_mv_onto_something_copies_first(world: World) -> None:
 def test_mv_with_the_ssh_driver_on_one_host(world: World) -> None:
     stale(world)
     assert words(moving(world, SSH, "100/5", "101/5"), world) == [
-        "write 'ssh' to /101/.monitor",
         "bring over /100/5",
         "put the directory /101/5 in place",
+        "write 'ssh' to /101/.monitor",
         "remove the directory /100/5",
     ]
 
