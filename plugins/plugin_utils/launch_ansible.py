@@ -13,10 +13,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 from ..module_utils._errors import Missing, StorageError, Unreachable, Unsupported, from_record, one_line
 from ..module_utils.tools.host import which
-from ..module_utils.tools.ssh import check_host
+from ..module_utils.tools.ssh import check_host, turned_away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,11 +54,20 @@ class Ansible:
                 f"{action} needs the agent on {self.host}, which become takes away",
                 todo="set ANSIBLE_BECOME=no, or deploy the drivers to the node",
             )
-        folder = tempfile.mkdtemp(prefix="one_storage-")
-        try:
-            return self._run(program, folder, action, options, check, fault)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        until = time.monotonic() + self._settings.number("CONNECT_TIMEOUT", 30)
+        pause = 0.5
+        while True:
+            folder = tempfile.mkdtemp(prefix="one_storage-")
+            try:
+                return self._run(program, folder, action, options, check, fault)
+            except Unreachable as error:
+                # many actions start at once and sshd refuses some logins: jitter keeps them apart
+                if not turned_away(error.detail) or time.monotonic() + pause > until:
+                    raise
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
+            pause = min(pause * 2, 4)
 
     def delivered(self) -> None:
         """Nothing is left open."""

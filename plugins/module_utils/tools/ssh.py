@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:%")
 
+#: What is said before anything can have been run.
+_TURNED_AWAY = ("Session open refused by peer", "kex_exchange_identification", "banner exchange")
+
 #: What sshd, or a full connection, says when it would let us in a little later (ARCHITECTURE.md, Launchers).
 _LATER = (
-    "Session open refused by peer",
-    "kex_exchange_identification",
+    *_TURNED_AWAY,
     "Connection reset by peer",
     "Connection closed by remote host",
-    "banner exchange",
     "mux_client",
     "ControlSocket",
     "Broken pipe",
@@ -79,6 +80,11 @@ def command(
 def may_pass(stderr: str) -> bool:
     """Whether a refusal is one that goes away by itself: too many sessions or logins at once."""
     return any(text in stderr for text in _LATER)
+
+
+def turned_away(stderr: str) -> bool:
+    """Whether sshd refused for now, before it ran anything; for a connection that somebody else makes."""
+    return any(text in stderr for text in _TURNED_AWAY)
 
 
 def failure(host: str, stderr: str, rc: int) -> StorageError:
