@@ -176,6 +176,8 @@ def from_os(error: OSError, doing: str, host: str = "") -> StorageError:
         return NoAccess(sentence, host)
     if error.errno == errno.ENOENT:
         return Missing(sentence, host)
+    if error.errno == errno.ETIMEDOUT:
+        return DeadlineOver(sentence, host)
     return StorageError(sentence, host)
 
 

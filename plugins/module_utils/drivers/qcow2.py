@@ -182,7 +182,8 @@ class Qcow2(VmFiles):
         aside = part + ".old" if request.look(destination) else ""
         away = os.path.join(request.shop(claims[1]), base(source) + ".moved")
         steps: list[Step] = [CopyTree(LEAD, source, part, new)]
-        if request.look(new) and request.site.lead.same_file_system(old, new) and not aside:
+        beside = parent(old) == parent(new) and request.look(new) is not None
+        if beside and not aside and request.site.lead.same_file_system(old, new):
             return Plan([Move(LEAD, source, destination, parent(old))])
         steps.append(PublishForGood(LEAD, part, destination, new, aside, "directory"))
         steps.append(Discard(LEAD, source, away, old, "directory"))

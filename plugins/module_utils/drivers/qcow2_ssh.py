@@ -17,7 +17,7 @@ from ..steps.images import Convert
 from ..steps.transfer import CopyFile
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import Qcow2, image_key, layers
-from .ssh import Ssh, marker, relayer, snap_files
+from .ssh import Ssh, forget_digest, marker, relayer, snap_files
 from .vm_files import Disk, publish, settled
 
 TYPE_CHECKING = False
@@ -104,4 +104,4 @@ class Qcow2Ssh(Qcow2):
             steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
         old = part + ".old" if request.look(image) else ""
         steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
-        return Plan(steps)
+        return Plan(steps + forget_digest(request, image, part))

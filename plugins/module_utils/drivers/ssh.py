@@ -161,9 +161,13 @@ class Ssh(VmFiles):
             steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
         old = part + ".old" if request.look(image) else ""
         steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
-        if request.look(image + ".md5sum"):
-            steps.append(Discard(LEAD, image + ".md5sum", part + ".md5sum", root, "cached digest"))
-        return Plan(steps)
+        return Plan(steps + forget_digest(request, image, part))
+
+
+def forget_digest(request: Request, image: str, part: str) -> list[Step]:
+    """Steps that remove the digest that stock's replica code caches for an image: it is of the old content."""
+    path = image + ".md5sum"
+    return [Discard(LEAD, path, part + ".md5sum", parent(image), "cached digest")] if request.look(path) else []
 
 
 def marker(request: Request, datastore: str, where: str) -> list[Step]:

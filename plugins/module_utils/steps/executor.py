@@ -196,7 +196,9 @@ class Executor:
         evidence = step.evidence(self.site)
         vars(step).update(evidence)
         self._undoable.append(step)
-        journal.mark("begin", number, evidence, durable=step.final)
+        # what oned may never hear of must be known after a power cut too
+        unheard = self._keeps and isinstance(step, Publish)
+        journal.mark("begin", number, evidence, durable=step.final or unheard)
         try:
             step.attempt(self.site)
         except StorageError as error:

@@ -452,14 +452,12 @@ def test_mvds_replaces_the_image_by_a_whole_copy(world: World) -> None:
     world.disk().parent.mkdir()
     world.disk().write_text("disk")
     (world.images / f"{PLAIN}.md5sum").write_text("digest")
-    said = words(returned(world, SSH, "raw", PLAIN), world)
-    assert said == [
-        "bring over /100/5/disk.0",
-        f"put the image /1/{PLAIN} in place, instead of the old one",
-        f"remove the cached digest /1/{PLAIN}.md5sum",
-    ]
-    said = words(returned(world, MIXED, "raw", PLAIN), world)
-    assert said == ["copy /100/5/disk.0", f"put the image /1/{PLAIN} in place, instead of the old one"]
+    for driver, first in ((SSH, "bring over /100/5/disk.0"), (MIXED, "copy /100/5/disk.0")):
+        assert words(returned(world, driver, "raw", PLAIN), world) == [
+            first,
+            f"put the image /1/{PLAIN} in place, instead of the old one",
+            f"remove the cached digest /1/{PLAIN}.md5sum",
+        ]
 
 
 @pytest.mark.parametrize("driver", [SSH, MIXED], ids=str)
@@ -647,3 +645,18 @@ def test_every_action_has_its_method() -> None:
     for action in ACTIONS.values():
         for driver in drivers[action.kind]:
             assert callable(driver().method(action.name))
+
+
+def test_mv_between_datastores_that_do_not_lie_side_by_side_copies(world: World) -> None:
+    (world.root / "100/5").mkdir(parents=True)
+    far = world.root / "elsewhere" / "101"
+    far.mkdir(parents=True)
+    said = plan(
+        "tm_mv",
+        **QCOW2,
+        source=world.root / "100/5",
+        destination=far / "5",
+        datastore=far,
+        source_datastore=world.root / "100",
+    )
+    assert kinds(said) == ["copy-tree", "publish-for-good", "discard"]
