@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 COLLECTION = "one_storage.drivers"
+PREFIX = "one_storage-"
 
 
 class Ansible:
@@ -57,7 +58,7 @@ class Ansible:
         until = time.monotonic() + self._settings.number("CONNECT_TIMEOUT", 30)
         pause = 0.5
         while True:
-            folder = tempfile.mkdtemp(prefix="one_storage-")
+            folder, lock = _folder()
             try:
                 return self._run(program, folder, action, options, check, fault)
             except Unreachable as error:
@@ -66,6 +67,7 @@ class Ansible:
                     raise
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
             time.sleep(pause * (0.5 + os.getrandom(1)[0] / 256))
             pause = min(pause * 2, 4)
 
@@ -153,6 +155,40 @@ class Ansible:
         raise StorageError(
             f"{one_line(str(result.get('msg') or said or 'Ansible failed'), 400)}", self.host, detail=said
         )
+
+
+def _folder() -> tuple[str, int]:
+    """A new folder of our own and the handle that locks it; what killed runs left is removed."""
+    temporary = tempfile.gettempdir()
+    with os.scandir(temporary) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
+    for name in names:
+        path = os.path.join(temporary, name)
+        try:
+            info = os.lstat(path)
+            # a young one may not have got its lock yet
+            if info.st_uid == os.geteuid() and time.time() - info.st_mtime > 60:
+                lock = _lock(path)
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+        except OSError:
+            # it lives, or it is gone
+            continue
+    path = tempfile.mkdtemp(prefix=PREFIX)
+    return path, _lock(path)
+
+
+def _lock(path: str) -> int:
+    """Lock a folder until the handle is closed, or we die; ``OSError`` when somebody else has it."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _native(result: dict[str, Any]) -> dict[str, Any]:
