@@ -51,10 +51,8 @@ def life(lab: Lab) -> Iterator[Life]:
     drivers = {f"datastore/{name}/stat": _STAT, f"datastore/{name}/cp": _CP}
     drivers |= {f"tm/{name}/clone": _CLONE, f"tm/{name}/context": _CONTEXT}
     for path, text in drivers.items():
-        target = lab.path(lab.frontend, f"{settings.remotes}/{path}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(0o755)
+        LabHost(lab, lab.frontend).write(f"{settings.remotes}/{path}", text)
+        lab.path(lab.frontend, f"{settings.remotes}/{path}").chmod(0o755)
     with ApiServer(oned, network_of=lab.leader(lab.frontend)) as server:
         environment = {"ONE_XMLRPC": server.url, "PATH": "/var/tmp/one-commands:/usr/bin:/bin"}
         runner = Runner(
