@@ -105,6 +105,7 @@ def only_locks(ground: LabGround, host: str) -> bool:
 # ---------------------------------------------------------------- the caller dies
 
 
+@pytest.mark.full
 def test_wrapper_dies_during_a_copy_on_the_node(scene: Scene, clean: LabGround, big: Big) -> None:
     node = clean.nodes[0]
     run = scene.start(big.ln)
@@ -126,6 +127,7 @@ def test_wrapper_dies_during_a_copy_to_the_node(scene: Scene, clean: LabGround, 
     whole(clean, big, node, big.clone)
 
 
+@pytest.mark.full
 def test_wrapper_dies_during_a_move_between_nodes(scene: Scene, clean: LabGround, big: Big) -> None:
     source, destination = clean.nodes
     scene.right(big.clone)
@@ -152,7 +154,9 @@ def test_wrapper_is_asked_to_end(scene: Scene, clean: LabGround, big: Big, numbe
     assert only_locks(clean, node) and only_locks(clean, clean.frontend)
 
 
-@pytest.mark.parametrize("tool", ["qemu-img", "mkswap", "mkfs.ext4"])
+@pytest.mark.parametrize(
+    "tool", ["qemu-img", *(pytest.param(tool, marks=pytest.mark.full) for tool in ("mkswap", "mkfs.ext4"))]
+)
 def test_wrapper_dies_while_a_tool_hangs_on_the_node(scene: Scene, clean: LabGround, tool: str) -> None:
     """The tool is killed with all that it started."""
     node, mixed = clean.nodes[0], scene.pairing("qcow2+ssh")
@@ -246,6 +250,7 @@ def test_the_cable_is_pulled_during_a_move(scene: Scene, clean: LabGround, big: 
     whole(clean, big, destination, big.mv)
 
 
+@pytest.mark.full
 def test_two_at_once_wait_for_each_other(scene: Scene, clean: LabGround, big: Big) -> None:
     """A call that is made again while the first still runs waits for it, and finds its work done."""
     first = scene.start(big.clone)

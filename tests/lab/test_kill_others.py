@@ -85,7 +85,7 @@ def at_every_step(cases: Cases, story: str, name: str, kill: Kill) -> list[Done]
     return ends
 
 
-@pytest.mark.parametrize(("story", "name"), listed(ON_NODE, ON_NODE_TOO, now=[{"qcow2": "clone", "qcow2+ssh": "mvds"}]))
+@pytest.mark.parametrize(("story", "name"), listed(ON_NODE, ON_NODE_TOO, now=[{"qcow2": "clone"}]))
 def test_wrapper_dies_and_the_node_stops(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     at_every_step(cases, story, name, wrapper)
 
@@ -97,7 +97,7 @@ def test_the_connection_to_the_node_dies(cases: Cases, tidy: LabGround, story: s
         assert done.sentence.startswith("The connection to host0") and "run it again" in done.sentence
 
 
-@pytest.mark.parametrize(("story", "name"), listed(TWO_HOSTS, TWO_HOSTS_TOO, now=[{"ssh": "resume_mv"}]))
+@pytest.mark.parametrize(("story", "name"), listed(TWO_HOSTS, TWO_HOSTS_TOO, now=[{"ssh": "mvds"}]))
 def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     for done in at_every_step(cases, story, name, peer):
         assert not done.ok
