@@ -110,7 +110,8 @@ def find_lxml() -> None:
     if sys.flags.no_site and "lxml" not in sys.modules:
         import site
 
-        site.main()
+        # without the .pth files that site.main() would read: they are for development tools
+        sys.path += site.getsitepackages()
 
 
 def text(node: _Element, path: str, default: str = "") -> str:
