@@ -32,17 +32,23 @@ class Cases:
 
     scene: Scene
     made: dict[str, dict[str, Case]] = field(default_factory=dict, repr=False)
+    _contents: dict[bytes, bytes] = field(default_factory=dict, repr=False)
 
     def get(self, story: str, name: str) -> Case:
         if story not in self.made:
             wipe(self.scene.ground)
             cases: dict[str, Case] = {}
             for label, task in STORIES[story](self.scene):
-                before = state(self.scene.ground)
+                before = self._state()
                 done = self.scene.right(task)
-                cases.setdefault(label, Case(task, before, state(self.scene.ground), done.out))
+                cases.setdefault(label, Case(task, before, self._state(), done.out))
             self.made[story] = cases
         return self.made[story][name]
+
+    def _state(self) -> State:
+        """All datastores; equal contents are held in memory once."""
+        found = state(self.scene.ground)
+        return {key: (kind, self._contents.setdefault(data, data)) for key, (kind, data) in found.items()}
 
     def again(self, case: Case, where: str) -> Done:
         """The same call once more, which has to end as an undisturbed one."""

@@ -70,9 +70,15 @@ def scene(ground: LabGround) -> Iterator[Scene]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def _all_cases(_deployed: LabGround) -> Cases:
+    return Cases(Scene(_deployed))
+
+
 @pytest.fixture(scope="module")
-def _cases(scene: Scene) -> Cases:
-    return Cases(scene)
+def _cases(_all_cases: Cases) -> Iterator[Cases]:
+    yield _all_cases
+    _all_cases.scene.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.lab.looking import restore
 #: No action has so many steps.
 MOST = 40
 #: Every action and every way to lead it; what differs in the driver alone waits for the run of all tests.
-NOW = {"qcow2": ON_NODE["qcow2"], "qcow2+ssh": "ln mvds", "ssh": "clone context stop_mv migrate_mv mvds"}
+NOW = {"qcow2": ON_NODE["qcow2"], "qcow2+ssh": "mvds", "ssh": "clone stop_mv migrate_mv mvds"}
 
 
 @pytest.mark.parametrize(
