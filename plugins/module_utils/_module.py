@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from . import _run
 from ._actions import ACTIONS
 from ._errors import StorageError
-from .tools.host import stop_work
+from .tools.command import stop_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

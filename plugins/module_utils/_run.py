@@ -72,7 +72,6 @@ def preload(action: str, driver: str, system: str) -> None:
     # what a step will load in any case
     import fcntl  # noqa: F401
     import struct  # noqa: F401
-    import subprocess  # noqa: F401
 
     from .steps import files, images, journal, transfer  # noqa: F401
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 
 from ._errors import StorageError
-from .tools.host import stop_work
+from .tools.command import stop_work
 from .tools.wire import Gone, Lifeline, Wire
 
 TYPE_CHECKING = False

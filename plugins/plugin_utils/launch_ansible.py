@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from ..module_utils._errors import Missing, StorageError, Unreachable, Unsupported, from_record, one_line
-from ..module_utils.tools.host import which
+from ..module_utils.tools.command import which
 from ..module_utils.tools.ssh import check_host, turned_away
 
 TYPE_CHECKING = False

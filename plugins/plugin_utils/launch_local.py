@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 
 from ..module_utils import _run
-from ..module_utils.tools.host import stop_work
+from ..module_utils.tools.command import stop_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import time
 
 from ..module_utils._errors import DeadlineOver, StorageError, Unreachable, from_record
 from ..module_utils.tools import ssh
-from ..module_utils.tools.child import Child
+from ..module_utils.tools.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ class Node:
         self._connect = settings.number("CONNECT_TIMEOUT", 30)
         entry = os.path.join(settings.text("REMOTE_DIRECTORY", NODE_DIRECTORY), "one_storage", "node.py")
         python = settings.text("NODE_PYTHON", "/usr/bin/python3")
-        self._line = ssh.command(
-            host, [python, "-I", "-S", entry, *hint], shared=not agent, agent=agent, connect=min(10, self._connect)
-        )
+        self._command = [python, "-I", "-S", entry, *hint]
+        self._agent = agent
         self._until = time.monotonic() + self._connect
         self._wire: Wire | None = None
         self._waits = False
         self._start()
 
     def _start(self) -> None:
-        self._child = Child(self._line)
+        self._session = Session(
+            self.host, self._command, shared=True, agent=self._agent, connect=min(10, self._connect)
+        )
 
     def run(self, action: str, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
         """The result of the action.
@@ -68,9 +69,9 @@ class Node:
             wire.send({"action": action, "options": options, "build": self._build, "check": check, "fault": fault})
             answer = wire.receive()
         except Gone as error:
-            self._child.end()
+            self._session.end()
             raise Unreachable(
-                f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._child.said()
+                f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._session.said()
             ) from None
         self._waits = bool(answer.get("waits"))
         if "refused" in answer:
@@ -90,17 +91,17 @@ class Node:
 
         pause = 0.1
         while True:
-            wire = self._wire = Wire(self._child.stdout, self._child.stdin)
+            wire = self._wire = Wire(self._session.stdout, self._session.stdin)
             try:
                 hello = wire.receive(self._until)
                 break
             except TimeoutError:
-                self._child.kill()
-                self._child.end()
+                self._session.kill()
+                self._session.end()
                 raise DeadlineOver(f"{self.host} does not answer within {self._connect} seconds") from None
             except Gone:
-                rc = self._child.end()
-                said = self._child.said()
+                rc = self._session.end()
+                said = self._session.said()
                 if rc in (2, 127) and ("can't open file" in said or "No such file" in said or "not found" in said):
                     raise NoBuild("this node has none of our files") from None
                 if not ssh.may_pass(said) or time.monotonic() + pause > self._until:
@@ -124,8 +125,8 @@ class Node:
             except (Gone, TimeoutError):
                 # the answer stands; what the node could not tidy, its next action does
                 pass
-        self._child.dismiss()
+        self._session.dismiss()
 
     def close(self) -> None:
         """Give the session up; an action that runs is undone."""
-        self._child.end()
+        self._session.end()

@@ -26,7 +26,7 @@ _SSH_LINE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from plugins.module_utils.tools import ssh
-print(json.dumps(ssh.command(sys.argv[3], sys.argv[4:], shared=sys.argv[2] == "shared")))
+print(json.dumps(ssh.command(sys.argv[3], sys.argv[4:], connection=0 if sys.argv[2] == "shared" else None)))
 """
 
 

@@ -9,10 +9,10 @@ disk says (rule 7).
 
 from __future__ import annotations
 
-import json
 import os
 
 from .._errors import StorageError
+from ..tools.codec import dumps, loads
 from ..tools.host import HIDDEN
 from .base import Step, restore
 
@@ -78,7 +78,7 @@ class Journal:
             self._handle = -1
 
     def _line(self, record: dict[str, Any]) -> None:
-        os.write(self._handle, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        os.write(self._handle, dumps(record) + b"\n")
 
 
 class Found:
@@ -98,7 +98,7 @@ class Found:
         with open(path, "rb") as file:
             for line in file:
                 try:
-                    self._read(json.loads(line))
+                    self._read(loads(line))
                 except (ValueError, KeyError, TypeError, IndexError):
                     # the last line of a journal may be torn by the crash; what stands before it is whole
                     break

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be looked at and done on one machine: files, links, directories, locks, commands.
 
-This file imports the standard library only, and nothing of ours: the lead sends it to a peer as it is, so that the
+This file imports the standard library and :mod:`.command` only: the lead sends both to a peer as they are, so that the
 same code acts on both ends of an action (see :mod:`.peer`). Errors are plain ``OSError`` and ``TimeoutError``; who
 calls turns them into sentences.
 
@@ -18,9 +18,10 @@ import os
 import stat as modes
 import time
 
+from .command import going_on, run
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Sequence
     from typing import Any
 
@@ -29,44 +30,6 @@ LOCKS = "locks"
 PROBE = "probe-"
 _CHUNK = 1 << 20
 _SLICE = 64 << 20
-#: Longest wait in seconds that the standard library can count: some three weeks.
-_LONGEST = 2_000_000
-_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
-
-#: Commands that run now, so that the end of the caller can end them too.
-children: set[subprocess.Popen[bytes]] = set()
-_stopping: list[bool] = []
-
-
-def stop_work() -> None:
-    """End what this process does for a caller that is gone: commands are killed, copies stop at their next chunk."""
-    import signal
-
-    _stopping.append(True)
-    for child in list(children):
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except OSError:
-            pass
-
-
-def going_on() -> None:
-    """Asked by every loop over data; ``InterruptedError`` after :func:`stop_work`."""
-    if _stopping:
-        raise InterruptedError(errno.EINTR, "the caller went away")
-
-
-def which(tool: str) -> str:
-    """The path of a command; ``FileNotFoundError`` names it when it is not installed."""
-    if "/" in tool:
-        candidates: list[str] = [tool]
-    else:
-        folders = os.environ.get("PATH", "").split(":") + list(_SBIN)
-        candidates = [os.path.join(folder, tool) for folder in folders if folder.startswith("/")]
-    for path in candidates:
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    raise FileNotFoundError(errno.ENOENT, f"the command {tool} is not installed", tool)
 
 
 def confine(root: str, path: str) -> str:
@@ -219,15 +182,7 @@ class Host:
         if not modes.S_ISDIR(info.st_mode):
             _unlink(path)
             return
-        if _remove_shallow(path):
-            return
-        import shutil
-
-        def gone(_function: Any, _path: str, error: Any) -> None:
-            if not isinstance(error[1], FileNotFoundError):
-                raise error[1]
-
-        shutil.rmtree(path, onerror=gone)
+        _remove_tree(path)
 
     def remove_if_empty(self, path: str, root: str) -> None:
         """Delete a directory that holds nothing."""
@@ -290,46 +245,8 @@ class Host:
         return os.stat(one).st_dev == os.stat(other).st_dev and _mount(one) == _mount(other)
 
     def run(self, argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dict[str, Any]:
-        """Run a command to its end: exit code, stdout and stderr (the last 64 KiB of each).
-
-        The command leads its own process group and is killed with it when *deadline* seconds are over; it is killed by
-        the kernel when this process dies.
-
-        :param limits: arguments of prlimit, for tools that read what a stranger wrote.
-        :raises TimeoutError: when the deadline is over.
-        """
-        import subprocess
-
-        command = [which(argv[0]), *argv[1:]]
-        if limits:
-            command = [which("prlimit"), *limits, "--", *command]
-        command = [which("setpriv"), "--pdeathsig", "KILL", "--", *command]
-        environment = {"PATH": ":".join(_SBIN), "LANG": "C", "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-        children.add(child)
-        if _stopping:
-            # told to stop between the start of the command and its name in the list
-            stop_work()
-        try:
-            out, err = child.communicate(timeout=min(deadline, _LONGEST))
-        except subprocess.TimeoutExpired:
-            raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} did not end within {deadline:g} seconds") from None
-        finally:
-            children.discard(child)
-            if child.poll() is None:
-                import signal
-
-                os.killpg(child.pid, signal.SIGKILL)
-                child.communicate()
-        text = [data[-65536:].decode("utf-8", "replace") for data in (out, err)]
-        return {"rc": child.returncode, "out": text[0], "err": text[1]}
+        """Run a command to its end (:func:`.command.run`)."""
+        return run(argv, deadline, limits)
 
     # ---------------------------------------------------------------- locks and workshops
 
@@ -462,15 +379,32 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _remove_shallow(path: str) -> bool:
-    """Remove a directory that holds empty directories at most, as a finished workshop does, without loading shutil."""
+def _remove_tree(path: str) -> None:
+    """Delete a directory with all in it, by way of open directories, so that nobody can slip a link in between.
+
+    ``shutil.rmtree`` does the same, and loads every compression there is before it begins.
+    """
+
+    def trouble(error: OSError) -> None:
+        if error.errno != errno.ENOENT:
+            raise error
+
+    for place, folders, files, handle in os.fwalk(path, topdown=False, onerror=trouble):
+        for name in folders + files:
+            try:
+                # among the folders are links to folders
+                if modes.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                    os.rmdir(name, dir_fd=handle)
+                else:
+                    os.unlink(name, dir_fd=handle)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, os.path.join(place, name)) from None
     try:
-        for entry in list(os.scandir(path)):
-            os.rmdir(entry.path)
         os.rmdir(path)
-    except OSError:
-        return False
-    return True
+    except FileNotFoundError:
+        pass
 
 
 def _mount(path: str) -> str:

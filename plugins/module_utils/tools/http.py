@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 from .._errors import DeadlineOver, Missing, NoAccess, Refused, StorageError, Unreachable, one_line
-from .host import going_on
+from .command import going_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

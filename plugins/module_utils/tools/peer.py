@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+from _thread import start_new_thread
 
 from .._errors import StorageError, Unreachable, one_line
 from . import ssh
-from .child import Child
+from .codec import dumps
 from .host import OPERATIONS, Host
+from .session import Session
 from .wire import BEAT, SILENCE, Gone, Wire
 
 TYPE_CHECKING = False
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     # never imported here, but read as source by name, which Ansible's packer does not see
     from . import peer_main, stream  # noqa: F401
 
+#: Sources of a peer that answers calls, each after those it imports.
+_CALLS = ("codec", "wire", "command", "host")
 #: Up to so many bytes travel with the calls; a context image does.
 _SMALL = 2 << 20
 
@@ -113,29 +117,24 @@ def _open(
 def _start(
     host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
 ) -> _Session:
-    import json
-
-    line = ssh.command(
+    session = _Session(
         host,
         [settings.python, "-I", "-c", _BOOT],
         shared=shared,
         ciphers=settings.ciphers,
         connect=max(1, int(settings.connect)),
     )
-    session = _Session(host, line)
     sources = [[name, _source(name)] for name in names]
-    body = json.dumps({"sources": sources, "entry": entry, "arguments": arguments}).encode()
+    body = dumps({"sources": sources, "entry": entry, "arguments": arguments})
     session.first = len(body).to_bytes(4, "big") + body
     return session
 
 
-class _Session(Child):
-    """One ssh process whose stdin and stdout are ours."""
+class _Session(Session):
+    """A session whose command is Python, and gets its program from us."""
 
-    def __init__(self, host: str, line: list[str]) -> None:
-        super().__init__(line)
-        self.host = host
-        self.first = b""
+    #: the program, as one frame
+    first = b""
 
     def greet(self) -> None:
         """Send the program."""
@@ -181,13 +180,11 @@ class Peer:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.settings = settings
-        self._session = _open(name, settings, ["wire", "host", "peer_main"], "serve", [name], settings.shared)
+        self._session = _open(name, settings, [*_CALLS, "peer_main"], "serve", [name], settings.shared)
         self._wire = Wire(self._session.stdout, self._session.stdin)
         self._beat()
 
     def _beat(self) -> None:
-        import threading
-
         def beat() -> None:
             while True:
                 time.sleep(10)
@@ -196,7 +193,7 @@ class Peer:
                 except (Gone, OSError):
                     return
 
-        threading.Thread(target=beat, name="beat", daemon=True).start()
+        start_new_thread(beat, ())
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         if operation not in OPERATIONS:
@@ -238,7 +235,7 @@ class Peer:
             return {}
         from . import stream
 
-        session = _open(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "receive", [
+        session = _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], "receive", [
             folder, self.settings.stall
         ])  # fmt: skip
         return self._moved(session, lambda: self._pushed(session, stream.send, entries))
@@ -258,7 +255,7 @@ class Peer:
         """Stream (path, name) pairs of the peer into a local folder; bytes and digest are returned."""
         from . import stream
 
-        session = _open(self.name, self.settings, ["host", "wire", "stream", "peer_main"], "send", [
+        session = _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], "send", [
             entries, self.settings.stall
         ])  # fmt: skip
         return self._moved(session, lambda: stream.receive(folder, session.stdout, self.settings.stall))

@@ -11,8 +11,10 @@ import errno
 import os
 import sys
 import time
+from _thread import start_new_thread
 
-from .host import OPERATIONS, Host, stop_work
+from .command import stop_work
+from .host import OPERATIONS, Host
 from .wire import BEAT, Gone, Lifeline, Wire
 
 TYPE_CHECKING = False
@@ -80,7 +82,6 @@ def send(entries: list[list[str]], stall: float) -> None:
 
 def _beat(wire: Wire) -> None:
     """Say that we live while the disk takes its time."""
-    import threading
 
     def beat() -> None:
         while True:
@@ -90,7 +91,7 @@ def _beat(wire: Wire) -> None:
             except Gone:
                 return
 
-    threading.Thread(target=beat, name="beat", daemon=True).start()
+    start_new_thread(beat, ())
 
 
 def _complain(error: OSError) -> None:

@@ -45,12 +45,18 @@ def quote(argv: Sequence[str]) -> str:
 
 
 def command(
-    host: str, argv: Sequence[str], *, shared: bool, agent: bool = False, ciphers: str = "", connect: int = 10
+    host: str,
+    argv: Sequence[str],
+    *,
+    connection: int | None = None,
+    agent: bool = False,
+    ciphers: str = "",
+    connect: int = 10,
 ) -> list[str]:
     """The argument list that runs *argv* on *host*.
 
-    :param shared: over the multiplexed connection; data streams and forwarded agents have one of their own, because the
-        master decides about forwarding for all its sessions.
+    :param connection: number of the multiplexed connection to use (:class:`.seat.Seat`); ``None`` for one of its own,
+        as data streams and forwarded agents have, because the master decides about forwarding for all its sessions.
     :param agent: forward the agent, so that *host* may log in to the peer.
     :param ciphers: preferred ciphers, put before OpenSSH's own list; ``none`` leaves them to its configuration.
     :param connect: seconds to wait for a connection.
@@ -64,8 +70,8 @@ def command(
         "ForwardX11=no",
         "ClearAllForwardings=yes",
     ]
-    if shared:
-        path = os.path.join(os.path.expanduser("~"), ".ssh", "one_storage-%C")
+    if connection is not None:
+        path = os.path.join(os.path.expanduser("~"), ".ssh", f"one_storage-%C-{connection}")
         options += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
     else:
         options += ["ControlMaster=no", "ControlPath=none"]

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import select
 import stat
 import struct
 
-from .host import extents, going_on, is_socket
+from .codec import dumps, loads
+from .command import going_on
+from .host import extents, is_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _send_entry(pipe: _Pipe, path: str, name: str) -> None:
 
 
 def _announce(pipe: _Pipe, entry: dict[str, Any]) -> None:
-    body = json.dumps(entry).encode()
+    body = dumps(entry)
     pipe.write(_HEAD.pack(b"N", 0, len(body)) + body)
 
 
@@ -147,7 +148,7 @@ def receive(folder: str, handle: int, stall: float) -> dict[str, Any]:
                 total += length
             elif kind == b"N":
                 file = _close(file)
-                file, limit = _new_entry(folder, json.loads(body))
+                file, limit = _new_entry(folder, loads(body))
             elif kind == b"Z" and not offset:
                 file = _close(file)
                 if body.decode() != before:

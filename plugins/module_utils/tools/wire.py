@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Framed JSON between two processes, and the lifeline that ties the far one to the near one.
 
-Standard library only and nothing of ours: it is sent to peers together with :mod:`.host`.
+Standard library and :mod:`.codec` only: both are sent to peers together with :mod:`.host`.
 
 A frame is four bytes of length (big endian) and that many bytes of JSON. Both ends send ``{"beat": true}`` when they
 have been quiet for :data:`BEAT` seconds; silence for :data:`SILENCE` seconds means that the other end is gone, even
@@ -11,10 +11,12 @@ where the network says nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import time
+from _thread import allocate_lock, start_new_thread
+
+from .codec import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,17 +36,15 @@ class Wire:
     """One end of a connection over two file descriptors."""
 
     def __init__(self, reader: int, writer: int) -> None:
-        import threading
-
         self.reader = reader
         self.writer = writer
-        self._sending = threading.Lock()
+        self._sending = allocate_lock()
         self._buffer = bytearray()
         self._heard = time.monotonic()
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one frame; ``Gone`` when nobody reads any more."""
-        body = json.dumps(message, separators=(",", ":")).encode()
+        body = dumps(message)
         data = memoryview(len(body).to_bytes(4, "big") + body)
         with self._sending:
             try:
@@ -78,7 +78,7 @@ class Wire:
         body = bytes(self._buffer[4 : 4 + size])
         del self._buffer[: 4 + size]
         try:
-            message = json.loads(body)
+            message = loads(body)
         except ValueError:
             raise Gone("the other end does not speak our protocol") from None
         if not isinstance(message, dict):
@@ -110,31 +110,33 @@ class Lifeline:
     """
 
     def __init__(self, wire: Wire, ended: Callable[[], None]) -> None:
-        import threading
-
         self.wire = wire
         self.gone = False
         self._ended = ended
         self._frames: list[dict[str, Any]] = []
-        self._change = threading.Condition()
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+        # free when there may be news; :mod:`threading` has a better word for it and takes as long as all of this
+        self._news = allocate_lock()
+        start_new_thread(self._watch, ())
 
     def next(self, timeout: float | None = None) -> dict[str, Any] | None:
-        """The next frame; None when the near end is gone or nothing came within *timeout* seconds."""
-        with self._change:
-            self._change.wait_for(lambda: self._frames or self.gone, timeout)
-            return self._frames.pop(0) if self._frames else None
+        """The next frame; None when the near end is gone or nothing came within *timeout* seconds. For one thread."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._frames and not self.gone:
+            if not self._news.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
+                return None
+        return self._frames.pop(0) if self._frames else None
 
     def _watch(self) -> None:
         while True:
             try:
-                message = self.wire.receive()
+                self._frames.append(self.wire.receive())
             except (Gone, OSError):
                 break
-            with self._change:
-                self._frames.append(message)
-                self._change.notify_all()
-        with self._change:
-            self.gone = True
-            self._change.notify_all()
+            self._tell()
+        self.gone = True
+        self._tell()
         self._ended()
+
+    def _tell(self) -> None:
+        if self._news.locked():
+            self._news.release()

@@ -17,7 +17,7 @@ import pytest
 
 from plugins.module_utils import _run
 from plugins.module_utils._errors import Cancelled, Missing, NoAccess, NoSpace, StorageError, ToolFailed
-from plugins.module_utils.tools import host
+from plugins.module_utils.tools import command
 from tests.unit.core.cases import CASES, MIXED, QCOW2, SSH, Case
 from tests.unit.core.support import MIB, PLAIN, World, act, pattern, strings
 
@@ -130,12 +130,12 @@ def test_a_tool_that_is_not_installed(name: str, case: Case, world: World, monke
             if entry.name != name and not (place / entry.name).is_symlink():
                 (place / entry.name).symlink_to(entry.path)
     monkeypatch.setenv("PATH", str(place))
-    monkeypatch.setattr(host, "_SBIN", (str(place),))
+    monkeypatch.setattr(command, "_SBIN", (str(place),))
     failed(world, case.action, case.options(world), Missing, f"the command {name} is not installed")
 
 
 def test_a_tool_is_not_taken_from_a_relative_folder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from plugins.module_utils.tools.host import which
+    from plugins.module_utils.tools.command import which
 
     (world.root / "mkswap").write_text("#!/bin/sh\nexit 7\n")
     (world.root / "mkswap").chmod(0o755)
@@ -361,7 +361,7 @@ def test_a_caller_that_goes_away_during_a_command(world: World, stand_in: Callab
     def leave() -> None:
         while not (world.root / "running").exists():
             time.sleep(0.01)
-        host.stop_work()
+        command.stop_work()
 
     threading.Thread(target=leave, daemon=True).start()
     begun = time.monotonic()
@@ -370,7 +370,7 @@ def test_a_caller_that_goes_away_during_a_command(world: World, stand_in: Callab
         with pytest.raises(StorageError, match="nothing was changed"):
             act("tm_mkswap", **given)
     finally:
-        host._stopping.clear()
+        command._stopping.clear()
     assert time.monotonic() - begun < 10
     assert not world.disk().parent.exists() and world.is_tidy()
 
@@ -378,13 +378,13 @@ def test_a_caller_that_goes_away_during_a_command(world: World, stand_in: Callab
 def test_a_caller_that_goes_away_during_a_copy(world: World) -> None:
     image = world.raw()
     given = {"datastore": world.system, "source": image, "destination": world.disk(), "format": "raw"}
-    host.stop_work()
+    command.stop_work()
     try:
         for driver in ("qcow2", "ssh"):
             with pytest.raises(StorageError, match="the caller went away.*nothing was changed"):
                 act("tm_clone", driver=driver, **given)
     finally:
-        host._stopping.clear()
+        command._stopping.clear()
     assert not world.disk().parent.exists() and world.is_tidy()
 
 
