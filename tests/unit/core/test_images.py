@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import BadCall, Corrupt, Missing, NoAccess, Refused, StorageError
-from plugins.module_utils.drivers import fs
+from plugins.module_utils.drivers import fs_import
 from tests.unit.core.support import (
     CHAINED,
     MIB,
@@ -339,7 +339,7 @@ def test_what_is_always_restricted(world: World, outside: Path, monkeypatch: pyt
     home.mkdir()
     (home / "secret").write_text("x")
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(fs, "ALWAYS_RESTRICTED", (str(outside / "var"),))
+    monkeypatch.setattr(fs_import, "ALWAYS_RESTRICTED", (str(outside / "var"),))
     for path in (outside / "one/secret", outside / "var/secret", home / "secret"):
         with pytest.raises(Refused, match="Not allowed"):
             act("ds_cp", **new(world), source=path)
