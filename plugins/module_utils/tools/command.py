@@ -68,13 +68,22 @@ def spawn(argv: Sequence[str], streams: Sequence[int], environment: dict[str, st
     )
 
 
-def run(argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dict[str, Any]:
-    """Run a command to its end: exit code, stdout and stderr (the last 64 KiB of each).
+def run(
+    argv: Sequence[str],
+    deadline: float,
+    limits: Sequence[str] = (),
+    stdin: bytes = b"",
+    variables: dict[str, str] | None = None,
+    most: int = _SAID,
+) -> dict[str, Any]:
+    """Run a command to its end: exit code, stdout and stderr (the last *most* bytes of each).
 
     The command leads its own process group and is killed with it when *deadline* seconds are over; it is killed by
     the kernel when this process dies.
 
     :param limits: arguments of prlimit, for tools that read what a stranger wrote.
+    :param stdin: what it reads; nothing by default.
+    :param variables: more environment than the little that every command has.
     :raises TimeoutError: when the deadline is over.
     """
     command = [which(argv[0]), *argv[1:]]
@@ -82,20 +91,31 @@ def run(argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dic
         command = [which("prlimit"), *limits, "--", *command]
     command = [which("setpriv"), "--pdeathsig", "KILL", "--", *command]
     environment = {"PATH": ":".join(_SBIN), "LANG": "C", "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
-    streams = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
+    environment.update(variables or {})
+    streams = [_holding(stdin) if stdin else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
     try:
         streams += [os.memfd_create("stdout"), os.memfd_create("stderr")]
         code = _wait(spawn(command, streams, environment, alone=True), deadline, argv[0])
-        return {"rc": code, "out": said(streams[1]), "err": said(streams[2])}
+        return {"rc": code, "out": said(streams[1], most), "err": said(streams[2], most)}
     finally:
         for handle in streams:
             os.close(handle)
 
 
-def said(handle: int) -> str:
+def _holding(data: bytes) -> int:
+    """A file in memory with this content, to be read from its beginning."""
+    handle = os.memfd_create("stdin")
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+def said(handle: int, most: int = _SAID) -> str:
     """The end of what a command wrote to a file in memory."""
     size = os.lseek(handle, 0, os.SEEK_END)
-    return os.pread(handle, min(size, _SAID), max(0, size - _SAID)).decode("utf-8", "replace")
+    return os.pread(handle, min(size, most), max(0, size - most)).decode("utf-8", "replace")
 
 
 def _wait(pid: int, deadline: float, name: str) -> int:
