@@ -51,6 +51,8 @@ class Call:
     :ivar reply: says the result to oned.
     :ivar hasty: whether the lead may be called while oned is still being asked.
     :ivar asks: kind and id of the objects that oned will be asked for.
+    :ivar bridges: hosts that can reach the datastore when the front-end cannot (BRIDGE_LIST); one of them leads.
+    :ivar turn: number that decides which of them.
     """
 
     def __init__(
@@ -62,7 +64,11 @@ class Call:
         reply: Callable[[Voice, dict[str, Any]], None] | None = None,
         hasty: bool = True,
         asks: list[tuple[str, int]] | None = None,
+        bridges: list[str] | None = None,
+        turn: int = 0,
     ) -> None:
+        self.bridges = bridges or []
+        self.turn = turn
         self.asks = asks or []
         self.action = action
         self.complete = complete

@@ -21,7 +21,9 @@ CDROM = 1
 FILES = 2
 
 #: Attributes of a datastore that ask for what is not done here.
-_NOT_DONE = ("NFS_AUTO_ENABLE", "BRIDGE_LIST")
+_NOT_DONE = ("NFS_AUTO_ENABLE",)
+#: Actions that do without a bridge: what is to be imported is asked for its size here (contract-ds 8.4).
+_ON_THE_FRONT_END = ("stat",)
 
 
 class Data:
@@ -53,6 +55,10 @@ class Data:
     def decompress(self) -> bool:
         """Whether compressed sources are unpacked; files datastores keep them unless told otherwise."""
         return not yes(self.setting("NO_DECOMPRESS", "yes" if self.files() else "no"))
+
+    def turn(self) -> int:
+        """Which of the bridges that are up takes this call: the image's id, so that they share the work."""
+        return number(self.image, "ID", 0) if self.image is not None else 0
 
     def directories(self) -> dict[str, list[str]]:
         """Where images may and may not come from."""
@@ -90,8 +96,7 @@ def _source(voice: Voice, result: dict[str, Any]) -> None:
     voice.answer(f"{source} {result['format']}" if result.get("format") else source)
 
 
-def _cp(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _cp(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
     convert = yes(data.setting("CONVERT", "yes")) and not data.files() and number(image, "TYPE", 0) != CDROM
     counted = not data.setting("LIMIT_IMAGE_SIZE", "yes").lower().startswith("n")
@@ -110,8 +115,7 @@ def _cp(context: Context, _here: bool) -> dict[str, Any]:
     }
 
 
-def _mkfs(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _mkfs(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
     fs = text(image, "FS").strip().lower()
     return {
@@ -123,8 +127,7 @@ def _mkfs(context: Context, _here: bool) -> dict[str, Any]:
     }
 
 
-def _clone(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _clone(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
     if text(data.root, "SOURCE_BRIDGE_LIST").strip():
         raise Unsupported("The image's datastore has BRIDGE_LIST, which these drivers do not support")
@@ -137,8 +140,7 @@ def _clone(context: Context, _here: bool) -> dict[str, Any]:
     }
 
 
-def _rm(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _rm(context: Context, data: Data) -> dict[str, Any]:
     return {
         **context.settings.common(),
         "driver": need(data.store, "DS_MAD"),
@@ -147,8 +149,7 @@ def _rm(context: Context, _here: bool) -> dict[str, Any]:
     }
 
 
-def _stat(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _stat(context: Context, data: Data) -> dict[str, Any]:
     common = context.settings.common()
     # oned waits 90 seconds for this answer (contract-ds 3)
     common["stall_timeout"] = min(common["stall_timeout"], 70)
@@ -163,8 +164,7 @@ def _stat(context: Context, _here: bool) -> dict[str, Any]:
     }
 
 
-def _monitor(context: Context, _here: bool) -> dict[str, Any]:
-    data = Data()
+def _monitor(context: Context, data: Data) -> dict[str, Any]:
     return {
         **context.settings.common(),
         "driver": need(data.store, "DS_MAD"),
@@ -180,7 +180,7 @@ def _totals(voice: Voice, result: dict[str, Any]) -> None:
     voice.lines([f"{name}_MB={result[name.lower() + '_mb']}" for name in ("USED", "FREE", "TOTAL")])
 
 
-_CALLS: dict[str, tuple[Callable[[Context, bool], dict[str, Any]], Callable[[Voice, dict[str, Any]], None] | None]] = {
+_CALLS: dict[str, tuple[Callable[[Context, Data], dict[str, Any]], Callable[[Voice, dict[str, Any]], None] | None]] = {
     "cp": (_cp, _source),
     "mkfs": (_mkfs, _source),
     "clone": (_clone, _source),
@@ -197,9 +197,11 @@ def call(mad: str, action: str, given: list[str]) -> Call:
         raise Unsupported(f"{action}: Operation not supported")
     arguments(action, given, "ID", optional=1)
     complete, reply = found
+    data = Data()
 
-    def completed(context: Context, here: bool) -> dict[str, Any]:
+    def completed(context: Context, _here: bool) -> dict[str, Any]:
         # the folder that oned chose is the driver, whatever the document says
-        return {**complete(context, here), "driver": mad}
+        return {**complete(context, data), "driver": mad}
 
-    return Call(f"ds_{action}", completed, reply=reply)
+    bridges = [] if action in _ON_THE_FRONT_END else data.setting("BRIDGE_LIST").split()
+    return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, turn=data.turn())

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .calls import Call
+    from .launch import Placement
+    from .oned import Oned
 
 
 class Wrapper:
@@ -97,7 +99,7 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
         return 0
     driver.method(wrapper.action)
     rule = driver.leads.get(wrapper.action, "node")
-    placement = Placement(rule, call.hosts, settings, wrapper.kind)
+    placement = Placement(rule, call.hosts, settings, wrapper.kind, _bridge(call, settings))
     launch = Launch(placement, settings, voice, call.action, wrapper.mad, wrapper.system)
     try:
         if call.hasty:
@@ -120,12 +122,26 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     return 0
 
 
-def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Any) -> dict[str, Any]:
-    from ..module_utils import _actions
-    from .calls import Context
+def _bridge(call: Call, settings: Settings) -> str:
+    """The bridge that leads, when the datastore has some."""
+    if not call.bridges:
+        return ""
+    from .bridges import choose
+
+    return choose(call.bridges, call.turn, _oned(settings))
+
+
+def _oned(settings: Settings) -> Oned:
     from .oned import Oned
 
-    oned = Oned(deadline=settings.number("ONED_TIMEOUT", 30))
+    return Oned(deadline=settings.number("ONED_TIMEOUT", 30))
+
+
+def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Placement) -> dict[str, Any]:
+    from ..module_utils import _actions
+    from .calls import Context
+
+    oned = _oned(settings)
     for kind, number in call.asks:
         oned.expect(kind, number)
     options = call.complete(Context(oned, settings), placement.here)

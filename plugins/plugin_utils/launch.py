@@ -29,13 +29,13 @@ class Placement:
     :ivar peer_role: what the peer is in a move: source or destination.
     """
 
-    def __init__(self, rule: str, hosts: dict[str, str], settings: Settings, kind: str) -> None:
+    def __init__(self, rule: str, hosts: dict[str, str], settings: Settings, kind: str, bridge: str = "") -> None:
         self._names = _our_names(settings)
         source, destination = hosts.get("source", ""), hosts.get("destination", "")
         self.peer_role = "destination"
         self.peer = ""
         if kind == "ds":
-            self.lead = ""
+            self.lead = bridge
         elif rule == "pair":
             self._pair(source, destination)
         elif rule == "frontend":

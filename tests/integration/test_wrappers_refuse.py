@@ -200,7 +200,7 @@ def _documents(front_end: FrontEnd) -> list[tuple[str, bytes, str]]:
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": "x/1"}), ".*'x/1' is not an absolute path"),
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": f"{root}/../1"}), ".* contains '..'"),
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": f"{root}/a b"}), ".* has blanks"),
-        ("cp", front_end.cp(sources / "a.img", attributes={"BRIDGE_LIST": "h"}), "Datastore 100 has BRIDGE_LIST=h, .*"),
+        ("cp", front_end.cp(sources / "a.img", attributes={"BRIDGE_LIST": "-h"}), "'-h' is not the name of a host"),
         ("stat", front_end.stat("/etc/passwd"), "Not allowed to copy image from /etc/passwd, .*"),
         ("stat", front_end.stat(sources / "none"), "Cannot read .*/none: No such file or directory on .*"),
         ("mkfs", front_end.mkfs(size=0), "The size 0 MB is not possible: .*"),
