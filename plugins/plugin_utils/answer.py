@@ -31,6 +31,10 @@ class Voice:
         self.log("ERROR", f"[{error.code}{run}] {error}")
         _tell(f"{error}\n")
 
+    def reason(self, text: str) -> None:
+        """The reason of a failure, for drivers that say it themselves."""
+        _tell(f"{one_line(text)}\n")
+
     def answer(self, text: str) -> None:
         """The answer; a further line would be read as another message, so there is one (contract-ds 3)."""
         _write(1, one_line(text, 65536) + "\n")

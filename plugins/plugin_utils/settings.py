@@ -67,6 +67,18 @@ class Settings:
         return self._datastore.get(name, default)
 
 
+def remotes() -> str:
+    """The remotes directory for code that no wrapper told: the one it lies in, else that of the installation.
+
+    A self-contained installation has it below ONE_LOCATION (contract-ds 7).
+    """
+    core = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.basename(core) == "one_storage" and os.path.exists(os.path.join(core, "BUILD")):
+        return os.path.dirname(core)
+    location = os.environ.get("ONE_LOCATION", "")
+    return os.path.join(location, "var", "remotes") if location else "/var/lib/one/remotes"
+
+
 def read(path: str) -> dict[str, str]:
     """The assignments of a file: quotes, ``export``, comments; nothing is run. Empty without a file."""
     try:
