@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def ours(name: str) -> Path | None:
         path = CORE.joinpath(*parts[1:length])
         if path.with_suffix(".py").is_file():
             return path.with_suffix(".py")
+    package = CORE.joinpath(*parts[1:-1], "__init__.py")
+    if package.is_file() and re.search(rf"\b{parts[-1]}\b", package.read_text()):
+        return package
     return CORE.joinpath(*parts[1:])
 
 

@@ -15,8 +15,9 @@ import urllib.parse
 import urllib.request
 
 from ..._errors import BadCall, Corrupt, DeadlineOver, Missing, NoAccess, Refused, StorageError, Unreachable, one_line
-from . import Options, Source, shown
+from .base import Options, Source
 from .link import Link, connect
+from .names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import os
 import stat
 
 from ..._errors import BadCall, Corrupt, from_os, one_line
-from . import Options, Source
+from .base import Options, Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
