@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import peer_main, stream  # noqa: F401
+    from . import peer_main, relay, stream  # noqa: F401
 
 #: Sources of a peer that answers calls, each after those it imports.
 _CALLS = ("codec", "wire", "command", "host")
@@ -300,6 +300,11 @@ def _small(entries: list[list[str]]) -> list[tuple[str, tuple[str, str]]] | None
             data = file.read(_SMALL)
         found.append((name, (base64.b64encode(data).decode(), hashlib.sha256(data).hexdigest())))
     return found
+
+
+def open_relay(name: str, settings: Settings, folder: str) -> Session:
+    """A session that waits for a source on its stdin (:mod:`.relay`)."""
+    return _open(ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
 def connect(name: str, settings: Settings) -> Host:
