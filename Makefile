@@ -36,9 +36,9 @@ demo: install ## A VM's whole life on a lab of three hosts, each call shown
 	@$(BIN)/python -m tests.demo
 
 .PHONY: remotes
-remotes: ## Lay the drivers over a remotes tree: make remotes DEST=dir
+remotes: ## Lay the drivers over a remotes tree: make remotes DEST=dir [WITH=dir, drivers of others]
 	@test -n "$(DEST)" || { echo "Which folder? make remotes DEST=dir" >&2; exit 2; }
-	@$(PYTHON) -I remotes/one_storage/build.py "$(DEST)"
+	@$(PYTHON) -I remotes/one_storage/build.py "$(DEST)" $(if $(WITH),--with "$(WITH)")
 
 .PHONY: build
 build: install stage ## The collection's archive in dist/, installed in a scratch folder and looked at with ansible-doc

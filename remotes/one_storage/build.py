@@ -6,6 +6,7 @@
     build.py DEST --check         say what that would change (exit code 0 in any case)
     build.py --tar FILE           the tree as a tar archive
     build.py --installer FILE     this program and the tree in one file: python3 FILE DEST
+    build.py … --with FOLDER      with drivers of others, which lie below FOLDER as ours do below the collection
 
 It prints one line per change (new, changed, gone, kept) and the build's id last. Standard library only, Python 3.9+;
 it runs from a git checkout and from an installed collection. Errors: one sentence on stderr, exit code 1.
@@ -40,6 +41,8 @@ BUILD = CORE + "/BUILD"
 # One "hash name" line per wrapper, so that a later build can remove what it no longer has.
 WRAPPERS = CORE + "/WRAPPERS"
 SETTINGS = "etc/"
+# The one file of ours that drivers of others bring along: their part of the registry.
+OTHERS = CORE + "/plugins/module_utils/drivers/others.py"
 PLUGINS = ("callback", "doc_fragments", "module_utils", "modules", "plugin_utils")
 PYTHON = "/usr/bin/python3"  # what the wrappers run with
 COMPILE_SECONDS = 120
@@ -57,6 +60,11 @@ class Entry:
     name: str
     data: bytes
     executable: bool = False
+
+    @property
+    def wrapper(self) -> bool:
+        """Whether it is a command that oned calls: one outside the core, which is laid as a whole."""
+        return self.executable and not self.name.startswith(CORE + "/")
 
     @property
     def mode(self) -> int:
@@ -85,11 +93,31 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def from_sources(root: Path) -> list[Entry]:
-    """The tree from a checkout or an installed collection at root."""
-    remotes, plugins = root / "remotes", root / "plugins"
-    if not (plugins / "module_utils").is_dir():
+def from_sources(root: Path, others: list[Path]) -> list[Entry]:
+    """The tree from a checkout or an installed collection at root, with the drivers of others in these folders."""
+    if not (root / "plugins" / "module_utils").is_dir():
         raise BuildError(f"{root} is not the one_storage.drivers collection: it has no plugins/module_utils.")
+    found = {entry.name: entry for entry in below(root)}
+    brought: set[str] = set()
+    for folder in others:
+        more = below(folder)
+        if not more:
+            raise BuildError(f"{folder} has no drivers: nothing lies in its folders plugins and remotes.")
+        for entry in more:
+            if entry.name in brought or (entry.name in found and entry.name != OTHERS):
+                raise BuildError(f"{folder} brings {entry.name}, which is there already: give it another name.")
+            brought.add(entry.name)
+            found[entry.name] = entry
+    entries = in_order(list(found.values()))
+    wrappers = "".join(f"{hashlib.sha256(entry.data).hexdigest()} {entry.name}\n" for entry in entries if entry.wrapper)
+    entries.append(Entry(WRAPPERS, wrappers.encode()))
+    entries.append(Entry(BUILD, (identity(entries) + "\n").encode()))
+    return in_order(entries)
+
+
+def below(root: Path) -> list[Entry]:
+    """What a folder that is laid out like the collection adds to the tree."""
+    remotes, plugins = root / "remotes", root / "plugins"
     entries = []
     for kind in ("datastore", "tm"):
         for path in files_below(remotes / kind):
@@ -98,16 +126,12 @@ def from_sources(root: Path) -> list[Entry]:
     for kind in ("etc", CORE):
         for path in files_below(remotes / kind):
             if path.name != Path(__file__).name:
-                entries.append(Entry(path.relative_to(remotes).as_posix(), path.read_bytes()))
+                data = path.read_bytes()
+                entries.append(Entry(path.relative_to(remotes).as_posix(), data, data.startswith(b"#!")))
     for kind in PLUGINS:
         for path in files_below(plugins / kind):
             entries.append(Entry(f"{CORE}/plugins/{path.relative_to(plugins).as_posix()}", path.read_bytes()))
-    wrappers = "".join(
-        f"{hashlib.sha256(entry.data).hexdigest()} {entry.name}\n" for entry in in_order(entries) if entry.executable
-    )
-    entries.append(Entry(WRAPPERS, wrappers.encode()))
-    entries.append(Entry(BUILD, (identity(entries) + "\n").encode()))
-    return in_order(entries)
+    return entries
 
 
 def from_installer(archive: Path) -> list[Entry]:
@@ -194,7 +218,7 @@ class Site:
     def __init__(self, dest: Path, entries: list[Entry], owner: tuple[int, int] | None, settings: bool) -> None:
         self.dest = dest
         self.core = [entry for entry in entries if entry.name.startswith(CORE + "/")]
-        self.wrappers = [entry for entry in entries if entry.executable]
+        self.wrappers = [entry for entry in entries if entry.wrapper]
         self.settings = [entry for entry in entries if entry.name.startswith(SETTINGS)] if settings else []
         self.owner = owner
 
@@ -463,6 +487,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--owner", help="user that gets the files (as root; default: whose DEST is)")
     parser.add_argument("--group", help="group that gets the files (as root; default: the user's, or DEST's)")
     parser.add_argument("--no-settings", action="store_true", help="leave etc/ to somebody else")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="add the drivers of others: FOLDER has plugins and remotes like the collection (may be given again)",
+    )
     options = parser.parse_args()
     if not (options.dest or options.tar or options.installer):
         parser.error("nothing to do: name DEST, --tar or --installer")
@@ -476,8 +509,8 @@ def main() -> int:
     try:
         # In an installer, this file's "folder" is the archive.
         packed = here.parent.is_file()
-        entries = from_installer(here.parent) if packed else from_sources(here.parents[2])
-        if packed and (options.tar or options.installer):
+        entries = from_installer(here.parent) if packed else from_sources(here.parents[2], options.others)
+        if packed and (options.tar or options.installer or options.others):
             raise BuildError("An installer only lays its own tree.")
         if options.tar:
             write_tar(entries, options.tar)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names of drivers, as oned and the modules write them.
 
-One line a driver. The imports are literal and inside functions: only the driver that is asked for is loaded, and
-Ansible's packer, which does not see computed names, packs them all.
+One line a driver; those of others have theirs in :mod:`.others`. The imports are literal and inside functions: only the
+driver that is asked for is loaded, and Ansible's packer, which does not see computed names, packs them all.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ def load(kind: str, name: str, system: str = "") -> Driver:
     :param system: empty, or TM_MAD_SYSTEM; one that needs no mixing (its own name, or one nothing is special about)
         gives the plain driver, as oned's lookup of ``<action>.<system>`` does (contract-tm 1.1, 4).
     """
-    make = DRIVERS.get((kind, name, system)) or DRIVERS.get((kind, name, ""))
+    make = DRIVERS.get((kind, name, system))
     if make is None:
-        known = ", ".join(sorted({driver for where, driver, _system in DRIVERS if where == kind}))
+        from .others import DRIVERS as OTHERS
+
+        make = OTHERS.get((kind, name, system)) or DRIVERS.get((kind, name, "")) or OTHERS.get((kind, name, ""))
+    if make is None:
+        known = ", ".join(sorted({driver for where, driver, _system in (*DRIVERS, *OTHERS) if where == kind}))
         raise Unsupported(f"There is no {kind} driver '{one_line(name, 60)}': this build has {known}")
     return make()
