@@ -35,6 +35,13 @@ def check_host(host: str) -> str:
     return host
 
 
+def check_user(user: str) -> str:
+    """Return a user's name that can stand in an option of ssh; ``BadCall`` when it cannot."""
+    if user[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(user) or "%" in user or len(user) > 64:
+        raise BadCall(f"'{one_line(user, 80)}' is not the name of a user")
+    return user
+
+
 def quote(argv: Sequence[str]) -> str:
     """The one string that sshd hands to the login shell, every word quoted (rule 4).
 
@@ -52,6 +59,7 @@ def command(
     agent: bool = False,
     ciphers: str = "",
     connect: int = 10,
+    user: str = "",
 ) -> list[str]:
     """The argument list that runs *argv* on *host*.
 
@@ -60,6 +68,7 @@ def command(
     :param agent: forward the agent, so that *host* may log in to the peer.
     :param ciphers: preferred ciphers, put before OpenSSH's own list; ``none`` leaves them to its configuration.
     :param connect: seconds to wait for a connection.
+    :param user: whom to log in as; empty leaves it to the configuration.
     """
     options = [
         "BatchMode=yes",
@@ -77,6 +86,8 @@ def command(
         options += ["ControlMaster=no", "ControlPath=none"]
     if ciphers and ciphers != "none":
         options.append(f"Ciphers=^{ciphers}")
+    if user:
+        options.append(f"User={check_user(user)}")
     line = [os.environ.get("ONE_STORAGE_SSH", "ssh"), "-T", "-e", "none"]
     for option in options:
         line += ["-o", option]

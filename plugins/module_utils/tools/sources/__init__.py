@@ -8,7 +8,7 @@ question whether anybody still wants the data, and their deadlines are the same 
 
 from __future__ import annotations
 
-from ..._errors import BadCall, Refused, one_line
+from ..._errors import BadCall, one_line
 from .base import CHUNK, Options, Source
 from .names import local_path, scheme_of, shown
 
@@ -23,7 +23,7 @@ def open_source(url: str, options: Options) -> Source:
     """A source by its path or URL; it is there and answers when this returns.
 
     :raises BadCall: for what is neither an absolute path nor a URL, and for a URL that is malformed.
-    :raises Refused: for a scheme that nobody here knows.
+    :raises Refused: for a scheme that neither we nor a helper know.
     """
     scheme = scheme_of(url)
     if scheme in ("", "file"):
@@ -34,7 +34,21 @@ def open_source(url: str, options: Options) -> Source:
         from .http import HttpSource
 
         return HttpSource(url, options)
-    raise Refused(f"Images cannot be imported from '{scheme}://'", todo="use a path, http:// or https://")
+    if scheme == "s3":
+        from .s3 import s3_source
+
+        return s3_source(url, options)
+    if scheme == "ssh":
+        from .remote import ssh_source
+
+        return ssh_source(url, options)
+    if scheme == "rbd":
+        from .remote import rbd_source
+
+        return rbd_source(url, options)
+    from .helper import helper_source
+
+    return helper_source(scheme, url, options)
 
 
 def rate_of(text: str) -> int:

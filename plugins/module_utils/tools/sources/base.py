@@ -25,6 +25,7 @@ class Options:
         sentences, journals and command lines.
     :ivar helpers: folder of stock's datastore scripts, ``<remotes>/datastore``, in which helper downloaders lie.
     :ivar retry: try again when a server or a connection fails for now.
+    :ivar until: time of ``time.monotonic()`` at which every wait ends, progress or not.
     :ivar command: seconds a helper has to prepare what it gives, and to clear up after it.
     """
 
@@ -37,6 +38,7 @@ class Options:
         helpers: str = "",
         retry: bool = True,
         command: float = 3600,
+        until: float = float("inf"),
     ) -> None:
         self.stall = stall
         self.rate = rate
@@ -45,6 +47,7 @@ class Options:
         self.helpers = helpers
         self.retry = retry
         self.command = command
+        self.until = until
 
 
 class Source:
@@ -59,8 +62,10 @@ class Source:
         self.name = name
         self.length: int | None = None
         self.path = ""
+        #: What went wrong without harm to the data, for the log; known after :meth:`close`.
+        self.warning = ""
         self.options = options
-        self.clock = Clock(options.stall)
+        self.clock = Clock(options.stall, options.until)
         self.pace = Pace(options.rate)
         #: Bytes of a block: small ones under a limit, so that data flows evenly instead of in bursts.
         self.block = min(CHUNK, max(4096, options.rate // 16)) if options.rate else CHUNK

@@ -221,7 +221,7 @@ class HttpSource(Source):
     def _ask(self, url: str, start: int) -> http.client.HTTPResponse:
         """One request, with its own connection; an answer of any status."""
         parts = urllib.parse.urlsplit(url)
-        headers = {"Host": _host(parts), "User-Agent": "one_storage.drivers", "Connection": "close"}
+        headers = {"Host": host_header(parts), "User-Agent": "one_storage.drivers", "Connection": "close"}
         wanted = f"bytes={start}-" if start and self._validator else ""
         if wanted:
             headers.update({"Range": wanted, "If-Range": self._validator})
@@ -320,8 +320,8 @@ def _address(parts: SplitResult) -> tuple[str, int]:
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _host(parts: SplitResult) -> str:
-    """The Host header: with the port only when it is not the usual one."""
+def host_header(parts: SplitResult) -> str:
+    """The Host header of a request: with the port only when it is not the usual one."""
     host, port = _address(parts)
     host = f"[{host}]" if ":" in host else host if host.isascii() else host.encode("idna").decode()
     return host if port == (443 if parts.scheme == "https" else 80) else f"{host}:{port}"
@@ -341,7 +341,7 @@ def _proxy(parts: SplitResult) -> SplitResult | None:
     """The proxy that the environment names for a URL (http_proxy, https_proxy, all_proxy, no_proxy)."""
     known = urllib.request.getproxies_environment()
     name = known.get(parts.scheme) or known.get("all")
-    if not name or urllib.request.proxy_bypass(_host(parts)):
+    if not name or urllib.request.proxy_bypass(host_header(parts)):
         return None
     proxy = urllib.parse.urlsplit(name if "://" in name else f"http://{name}")
     if proxy.scheme != "http" or not proxy.hostname:

@@ -40,6 +40,10 @@ def shown(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     if not mark or url.startswith("/"):
         return one_line(url, 200)
+    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    if "@" not in authority and not authority.rpartition(":")[2].isdigit() and ":" in authority:
+        # malformed, perhaps by a character of a password
+        rest = rest.rpartition("@")[2]
     rest, question, _query = rest.partition("?")
     rest = rest.partition("#")[0]
     host, slash, path = rest.partition("/")

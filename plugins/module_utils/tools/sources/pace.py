@@ -17,15 +17,19 @@ _BURST = 0.25
 
 
 class Clock:
-    """Seconds without progress, however many connections and retries they are spread over."""
+    """Seconds without progress, however many connections and retries they are spread over.
 
-    def __init__(self, stall: float) -> None:
+    :param end: time of ``time.monotonic()`` that no progress puts off.
+    """
+
+    def __init__(self, stall: float, end: float = float("inf")) -> None:
         self.stall = stall
+        self.end = end
         self.touch()
 
     def touch(self) -> None:
         """There was progress."""
-        self.until = time.monotonic() + self.stall
+        self.until = min(time.monotonic() + self.stall, self.end)
 
     def left(self) -> float:
         """The seconds that remain; ``TimeoutError`` when there are none, ``InterruptedError`` after a stop."""
