@@ -57,6 +57,10 @@ def _option(kind: str, default: Any = None, required: bool = False, choices: lis
     return rule
 
 
+def _secret() -> dict[str, Any]:
+    return {**_text(""), "no_log": True}
+
+
 _FORMATS = ["raw", "qcow2"]
 
 _COMMON: Spec = {
@@ -80,6 +84,22 @@ _NEW_IMAGE: Spec = {
     "image_id": _number(required=True),
     "regtime": _number(required=True),
 }
+_SOURCE: Spec = {
+    "limit_rate": _text(""),
+    "tls_verify": _flag(True),
+    "helpers": _text(""),
+    "s3_access_key_id": _secret(),
+    "s3_secret_access_key": _secret(),
+    "s3_region": _text(""),
+    "s3_endpoint": _text(""),
+    "s3_aws": _text(""),
+}
+_SNAPSHOT: Spec = {
+    **_DATASTORE,
+    "source": _text(required=True),
+    "format": _text("raw", choices=_FORMATS),
+    "snapshot": _number(required=True),
+}
 _DIRECTORIES: Spec = {"safe_dirs": _list(), "restricted_dirs": _list()}
 _FILESYSTEM: Spec = {"fs": _text(""), "fs_options": _list(), "supported_fs": _list()}
 _DISK: Spec = {
@@ -93,6 +113,15 @@ _DISK: Spec = {
     "standalone": _flag(False),
     "qcow2_options": _list(),
 }
+#: A disk that is there.
+_OLD_DISK: Spec = {
+    **_DATASTORE,
+    "image": _text(""),
+    "persistent": _flag(False),
+    "format": _text("raw", choices=_FORMATS),
+    "running": _flag(False),
+}
+_OF_DISK: Spec = {"path": _text(required=True), "snapshot_id": _number(required=True)}
 
 ACTIONS: dict[str, Action] = {
     "ds_cp": Action(
@@ -101,12 +130,14 @@ ACTIONS: dict[str, Action] = {
         _COMMON,
         _NEW_IMAGE,
         _DIRECTORIES,
+        _SOURCE,
         {
             "source": _text(required=True),
             "size": _number(0),
             "convert_to": _text("", choices=["", *_FORMATS]),
             "md5": _text(""),
             "sha1": _text(""),
+            "sha256": _text(""),
             "decompress": _flag(True),
             "plain": _flag(False),
             "sparse": _flag(True),
@@ -126,6 +157,7 @@ ACTIONS: dict[str, Action] = {
         "stat",
         _COMMON,
         _DIRECTORIES,
+        _SOURCE,
         {"source": _text(required=True), "decompress": _flag(True), "plain": _flag(False)},
     ),
     "ds_clone": Action(
@@ -139,7 +171,23 @@ ACTIONS: dict[str, Action] = {
             "convert_to": _text("", choices=["", *_FORMATS]),
         },
     ),
+    "ds_snap_delete": Action("ds", "snap_delete", _COMMON, _SNAPSHOT, {"allow_orphans": _flag(False)}),
+    "ds_snap_revert": Action("ds", "snap_revert", _COMMON, _SNAPSHOT),
+    "ds_snap_flatten": Action("ds", "snap_flatten", _COMMON, _SNAPSHOT),
     "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE),
+    "ds_export": Action(
+        "ds",
+        "export",
+        _COMMON,
+        _DATASTORE,
+        {
+            "source": _text(required=True),
+            "format": _text("raw", choices=[*_FORMATS, "vmdk", "vpc", "vhdx", "vdi"]),
+            "size": _number(0),
+            "target_snapshot": _number(-1),
+            "url_host": _text(""),
+        },
+    ),
     "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
     "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
     "tm_mv": Action(
@@ -195,6 +243,27 @@ ACTIONS: dict[str, Action] = {
             "format": _text("raw", choices=[*_FORMATS, "swap"]),
         },
     ),
+    "tm_resize": Action(
+        "tm",
+        "resize",
+        _COMMON,
+        _SYSTEM,
+        _OLD_DISK,
+        {"path": _text(required=True), "size": _number(required=True), "sparse": _flag(True)},
+    ),
+    "tm_snap_create": Action("tm", "snap_create", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _FORCE),
+    "tm_snap_delete": Action("tm", "snap_delete", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK),
+    "tm_snap_revert": Action("tm", "snap_revert", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, {"linear": _flag(False)}),
+    "tm_cpds": Action(
+        "tm",
+        "cpds",
+        _COMMON,
+        _SYSTEM,
+        _PEER,
+        _OLD_DISK,
+        _FORCE,
+        {"source": _text(required=True), "destination": _text(required=True), "snapshot_id": _number(-1)},
+    ),
     "tm_mkswap": Action(
         "tm",
         "mkswap",
@@ -204,4 +273,6 @@ ACTIONS: dict[str, Action] = {
         _FORCE,
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
+    "tm_monitor": Action("tm", "monitor", _COMMON, _DATASTORE, {"vm_disks": _flag(True)}),
+    "tm_monitor_ds": Action("tm", "monitor_ds", _COMMON, _DATASTORE),
 }

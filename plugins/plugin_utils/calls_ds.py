@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CDROM = 1
 FILES = 2
 
+_REMOTE = "/var/tmp/one"
 #: Attributes of a datastore that ask for what is not done here.
 _NOT_DONE = ("NFS_AUTO_ENABLE",)
 #: Actions that do without a bridge: what is to be imported is asked for its size here (contract-ds 8.4).
@@ -67,6 +68,20 @@ class Data:
             "restricted_dirs": self.setting("RESTRICTED_DIRS").split(),
         }
 
+    def access(self, root: str) -> dict[str, Any]:
+        """How a source is read: how fast, with whose credentials (contract-ds 6.2), through whose helpers.
+
+        :param root: the remotes directory, in which stock's helper downloaders lie.
+        """
+        given = {
+            "limit_rate": self.setting("LIMIT_TRANSFER_BW").strip(),
+            "tls_verify": not self.setting("TLS_VERIFY", "yes").strip().lower().startswith("n"),
+            "helpers": f"{root}/datastore",
+        }
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT", "AWS"):
+            given[f"s3_{name.lower()}"] = text(self.root, f"MARKETPLACE/TEMPLATE/{name}").strip()
+        return given
+
     def new_image(self) -> dict[str, Any]:
         """Where a new image goes and who it is."""
         image = self.needed_image()
@@ -96,6 +111,17 @@ def _source(voice: Voice, result: dict[str, Any]) -> None:
     voice.answer(f"{source} {result['format']}" if result.get("format") else source)
 
 
+def _imported(voice: Voice, result: dict[str, Any]) -> None:
+    """The answer, and one line for oned's log on what it took."""
+    if "fetched" in result:
+        from ..module_utils.tools.progress import summary
+
+        layers = f", unpacked from {' in '.join(reversed(result['unpacked']))}" if result["unpacked"] else ""
+        said = summary(result["fetched"], result["seconds"])
+        voice.log("INFO", f"imported {said}{layers}, run {result.get('run_id')}")
+    _source(voice, result)
+
+
 def _cp(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
     convert = yes(data.setting("CONVERT", "yes")) and not data.files() and number(image, "TYPE", 0) != CDROM
@@ -104,11 +130,13 @@ def _cp(context: Context, data: Data) -> dict[str, Any]:
         **context.settings.common(),
         **data.new_image(),
         **data.directories(),
+        **data.access(context.settings.root),
         "source": need(image, "PATH"),
         "size": number(image, "SIZE", 0) if counted else 0,
         "convert_to": data.wanted_format() if convert else "",
         "md5": text(image, "TEMPLATE/MD5").strip(),
         "sha1": text(image, "TEMPLATE/SHA1").strip(),
+        "sha256": text(image, "TEMPLATE/SHA256").strip(),
         "decompress": data.decompress(),
         "plain": data.files(),
         "sparse": data.setting("SPARSE", "yes").strip().lower() != "no",
@@ -157,10 +185,30 @@ def _stat(context: Context, data: Data) -> dict[str, Any]:
     return {
         **common,
         **data.directories(),
+        **data.access(context.settings.root),
         "driver": need(data.store, "DS_MAD"),
         "source": need(data.needed_image(), "PATH"),
         "decompress": data.decompress(),
         "plain": data.files(),
+    }
+
+
+def _export(context: Context, data: Data) -> dict[str, Any]:
+    image = data.needed_image()
+    snapshot = number(image, "TARGET_SNAPSHOT", number(data.root, "TARGET_SNAPSHOT", -1))
+    size = number(image, "SIZE", 0)
+    for found in image.findall("SNAPSHOTS/SNAPSHOT"):
+        if number(found, "ID", -2) == snapshot:
+            size = number(found, "SIZE", size)
+    declared = text(image, "FORMAT").strip().lower()
+    return {
+        **context.settings.common(),
+        "driver": need(data.store, "DS_MAD"),
+        "datastore": need(data.store, "BASE_PATH"),
+        "source": need(image, "SOURCE"),
+        "format": declared if declared in ("qcow2", "vmdk", "vpc", "vhdx", "vdi") else "raw",
+        "size": size,
+        "target_snapshot": max(snapshot, -1),
     }
 
 
@@ -180,14 +228,42 @@ def _totals(voice: Voice, result: dict[str, Any]) -> None:
     voice.lines([f"{name}_MB={result[name.lower() + '_mb']}" for name in ("USED", "FREE", "TOTAL")])
 
 
+def _import_info(voice: Voice, result: dict[str, Any]) -> None:
+    from .documents import import_info
+
+    values = {
+        "IMPORT_SOURCE": str(result["import_source"]),
+        "MD5": str(result["md5"]),
+        "SIZE": str(result["size"]),
+        "FORMAT": str(result["format"]),
+        "DISPOSE": "YES" if result["dispose"] else "NO",
+    }
+    if result["dispose"]:
+        values["DISPOSE_CMD"] = str(result["dispose_cmd"])
+    voice.answer(import_info(values))
+
+
+def _restored(voice: Voice, result: dict[str, Any]) -> None:
+    """Ids of the new template and images (contract-ds 10.5)."""
+    voice.answer(" ".join(str(word) for word in (result["template_id"], *result["image_ids"])))
+
+
 _CALLS: dict[str, tuple[Callable[[Context, Data], dict[str, Any]], Callable[[Voice, dict[str, Any]], None] | None]] = {
-    "cp": (_cp, _source),
+    "cp": (_cp, _imported),
     "mkfs": (_mkfs, _source),
     "clone": (_clone, _source),
     "rm": (_rm, None),
     "stat": (_stat, _size),
     "monitor": (_monitor, _totals),
+    "export": (_export, _import_info),
 }
+
+
+def reply(action: str) -> Callable[[Voice, dict[str, Any]], None]:
+    """What says an action's result to oned; nothing is said where oned listens to the exit code alone."""
+    if action == "restore":
+        return _restored
+    return _CALLS.get(action, (None, None))[1] or (lambda _voice, _result: None)
 
 
 def call(mad: str, action: str, given: list[str]) -> Call:
@@ -199,9 +275,13 @@ def call(mad: str, action: str, given: list[str]) -> Call:
     complete, reply = found
     data = Data()
 
-    def completed(context: Context, _here: bool) -> dict[str, Any]:
+    def completed(context: Context, here: bool) -> dict[str, Any]:
         # the folder that oned chose is the driver, whatever the document says
-        return {**complete(context, data), "driver": mad}
+        options = {**complete(context, data), "driver": mad}
+        if "helpers" in options and not here:
+            # on a bridge they lie where onehost sync puts them
+            options["helpers"] = context.settings.text("REMOTE_DIRECTORY", _REMOTE) + "/datastore"
+        return options
 
     bridges = [] if action in _ON_THE_FRONT_END else data.setting("BRIDGE_LIST").split()
     return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, turn=data.turn())

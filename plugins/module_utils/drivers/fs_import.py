@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 
-from .._errors import BadCall, Refused, StorageError, from_os, one_line
-from ..steps.base import LEAD
+from .._errors import BadCall, Corrupt, DeadlineOver, Refused, StorageError, from_os, one_line
+from ..steps.base import LEAD, UNTRUSTED
 from ..steps.files import MakeDirectory, Publish
 from .base import Answer, Plan, Request
 from .fs_images import FsImages, head_of, most_bytes
@@ -15,10 +15,15 @@ from .fs_images import FsImages, head_of, most_bytes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..steps.base import Step
+    from ..tools.sources import Source
     from .base import Reply
 
 #: Refused as sources whatever the datastore says, unless it calls them safe (contract-ds 5.3).
 ALWAYS_RESTRICTED = ("/var/lib/one", "/etc/one")
+#: Seconds that a size may take in all: oned waits 90 (contract-ds 3), and starting takes some of them.
+_PATIENCE = 75.0
+#: What qemu-img check says of an image with clusters that nobody uses, and of none worse.
+_LEAKS = 3
 
 
 class Imports(FsImages):
@@ -27,12 +32,11 @@ class Imports(FsImages):
     def cp(self, request: Request) -> Reply:
         """Import an image from a path or a URL (contract-ds 8.1)."""
         from ..steps.images import Convert
-        from ..steps.transfer import Fetch
 
         claim = self.claims(request.options)[0]
         root, final = claim.datastore, self.final(request)
         if request.look(final):
-            return Answer(source=self.as_given(request), format=self._format(request, final))
+            return Answer(source=self.as_given(request), format=self._format(request, final), **request.site.figures)
         part = os.path.join(request.shop(claim), "fetched")
         if request.ran and request.look(part):
             found = self._accepted(request, part)
@@ -42,51 +46,66 @@ class Imports(FsImages):
             whole = os.path.join(request.shop(claim), "converted")
             return Plan(
                 [
-                    Convert(LEAD, part, found, whole, wanted, untrusted=True),
+                    Convert(LEAD, part, found, whole, wanted, sparse=request["sparse"], untrusted=True),
                     MakeDirectory(LEAD, root, root),
                     Publish(LEAD, whole, final, root, what="image"),
                 ]
             )
-        source = self._source(request)
-        digests = {name: request[name] for name in ("md5", "sha1") if request[name]}
-        limit = most_bytes(request["size"], "") if request["size"] else 0
-        steps: list[Step] = [Fetch(LEAD, source, part, root, limit, digests, request["sparse"])]
+        steps: list[Step] = [self._fetch(request, part, root)]
         if request.site.check:
             # a check ends here: it cannot know what will arrive, but it knows where that will go
             steps += [MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")]
         return Plan(steps)
 
+    def _fetch(self, request: Request, part: str, root: str) -> Step:
+        from ..steps.fetch import Fetch
+        from ..tools.sources import rate_of
+
+        source, name = self._source(request), _name(request)
+        if name != source:
+            # a password, or a signed query, must not stand in the journal
+            request.site.private[name] = source
+        request.site.secrets = _secrets(request)
+        return Fetch(
+            LEAD,
+            name,
+            part,
+            root,
+            most_bytes(request["size"], "") if request["size"] else 0,
+            {kind: request[kind] for kind in ("md5", "sha1", "sha256") if request[kind]},
+            request["sparse"],
+            decompress=request["decompress"],
+            archives=not request["plain"],
+            disk=not request["plain"],
+            rate=rate_of(request["limit_rate"]),
+            verify=request["tls_verify"],
+            helpers=request["helpers"],
+        )
+
     def _source(self, request: Request) -> str:
         """Where an import comes from: a URL, or a readable file in a directory that the datastore allows."""
+        from ..tools.sources import local_path, scheme_of
+
         source = str(request["source"])
-        if source.lower().startswith(("http://", "https://")):
-            if any(ord(char) <= 32 for char in source):
-                raise BadCall(f"'{one_line(source, 120)}' is not a URL")
-            return source
-        if "://" in source:
-            scheme = one_line(source.partition("://")[0], 20)
-            raise Refused(f"Images cannot be imported from '{scheme}://'", todo="use a path, http:// or https://")
-        return allowed(request, source)
+        if "://" not in source or source.startswith("/"):
+            return allowed(request, source)
+        if any(ord(char) <= 32 for char in source):
+            raise BadCall(f"'{one_line(source, 120)}' is not a URL")
+        path = local_path(source) if scheme_of(source) == "file" else ""
+        return allowed(request, path) if path else source
 
     def _accepted(self, request: Request, part: str) -> str:
         """The format of a fetched file, when it may become an image (rule 10)."""
         from ..tools import image_header
 
-        name = one_line(str(request["source"]), 200)
+        name = _name(request)
         if request["plain"]:
             # a kernel or a context file: nothing is ever opened as a disk
             self._fits(request, part, "raw", name)
             return "raw"
-        head = head_of(part, image_header.HEAD_BYTES)
-        packed = image_header.compression_of(head)
-        if packed and request["decompress"]:
-            raise Refused(
-                f"{name} is compressed with {packed}",
-                todo="decompress it first, or set NO_DECOMPRESS=YES to keep it as it is",
-            )
-        found = image_header.refuse_unsafe(head, name)
+        found = image_header.refuse_unsafe(head_of(part, image_header.HEAD_BYTES), name)
         self._fits(request, part, found, name)
-        if found == "raw":
+        if found in ("raw", "luks"):
             return found
         size = self._virtual_size(request, part, found, name)
         if request["size"] and size > request["size"] << 20:
@@ -95,6 +114,8 @@ class Imports(FsImages):
                 "counted for the image",
                 todo="register it with its real SIZE",
             )
+        if found == "qcow2":
+            self._check(request, part, name)
         return found
 
     @staticmethod
@@ -121,6 +142,25 @@ class Imports(FsImages):
             raise Refused(f"{name} refers to another file", todo="flatten it with qemu-img convert first")
         return int(info["virtual-size"])
 
+    @staticmethod
+    def _check(request: Request, part: str, name: str) -> None:
+        """``Corrupt`` when the tables of a qcow2 image are not in order; clusters that nobody uses are.
+
+        An image that was cut off is found by this, as its tables point behind the end of the file.
+        """
+        argv = ["qemu-img", "check", "-q", "-f", "qcow2", part]
+        host = request.site.lead
+        result = host.run(argv, request.site.timeouts.command, list(UNTRUSTED))
+        if result["rc"] in (0, _LEAKS):
+            return
+        said = str(result["err"]).strip().splitlines()
+        raise Corrupt(
+            f"{name} is a damaged qcow2 image",
+            host.name,
+            todo="qemu-img check tells what is wrong with it",
+            detail=f"{' '.join(argv)}: code {result['rc']}: {one_line(said[0] if said else '', 300)}",
+        )
+
     def _format(self, request: Request, path: str) -> str:
         """The format to tell oned: luks counts as raw, what is not a disk is raw (contract-ds 8.1)."""
         from ..tools import image_header
@@ -129,29 +169,91 @@ class Imports(FsImages):
         return "raw" if found in ("luks", "vmdk-descriptor") else found
 
     def stat(self, request: Request) -> Reply:
-        """The size in MB, rounded up, that an import of this source will take (contract-ds 5.4, 8.4)."""
-        from ..tools import image_header
+        """The size in MB, rounded up, that an import of this source will take (contract-ds 5.4, 8.4).
 
-        source = self._source(request)
-        name = one_line(source, 200)
-        if "://" in source:
-            from ..tools import http
+        Only the beginning is read where that tells the size; what is packed and has none in a header is counted. It
+        ends, with an answer or with a sentence, before oned stops to wait for it.
+        """
+        import time
 
-            head, length = http.head(source, image_header.HEAD_BYTES, request.site.timeouts.stall)
-        else:
-            head, length = head_of(source, image_header.HEAD_BYTES), os.stat(source).st_size
-        packed = image_header.compression_of(head)
-        if packed and request["decompress"] and not request["plain"]:
-            raise Refused(f"{name} is compressed with {packed}", todo="decompress it first, or set NO_DECOMPRESS=YES")
-        found = "raw" if request["plain"] else image_header.refuse_unsafe(head, name)
-        size = None if request["plain"] else image_header.virtual_size(head)
-        if found not in ("raw", "luks", "qcow2") and "://" not in source:
-            size = self._virtual_size(request, source, found, name)
-        elif found in ("raw", "luks"):
-            size = length
+        from ..tools.intake import HEAD
+        from ..tools.sources import Options, open_source, rate_of
+
+        until = time.monotonic() + min(_PATIENCE, request.site.timeouts.command)
+        options = Options(
+            stall=min(request.site.timeouts.stall, _PATIENCE),
+            rate=rate_of(request["limit_rate"]),
+            verify=request["tls_verify"],
+            secrets=_secrets(request),
+            helpers=request["helpers"],
+            until=until,
+        )
+        source = open_source(self._source(request), options)
+        # no more than the beginning is waited for
+        source.block = min(source.block, HEAD)
+        try:
+            size = self._size(request, source, until)
+        except TimeoutError:
+            size = None
+        finally:
+            source.close()
+        if size is None:
+            raise DeadlineOver(
+                f"Cannot determine the size of {_name(request)} within {_PATIENCE:g} seconds",
+                todo="register it with its SIZE",
+            )
         if not size:
-            raise StorageError(f"Cannot determine the size of {name}")
+            raise StorageError(f"Cannot determine the size of {_name(request)}")
         return Answer(size=-(-size // (1 << 20)))
+
+    def _size(self, request: Request, source: Source, until: float) -> int | None:
+        """Bytes of the image that a source will become; None when the time is over, 0 when nothing tells."""
+        import time
+
+        from ..tools import image_header
+        from ..tools.intake import HEAD, Order, opened
+
+        name = _name(request)
+        order = Order(decompress=request["decompress"], archives=not request["plain"])
+        packed = opened(source.chunks(), source, order)
+        head = packed.head(HEAD)
+        found = "raw" if request["plain"] else image_header.refuse_unsafe(head, name)
+        if found not in ("raw", "luks"):
+            size = image_header.virtual_size(packed.head(image_header.size_bytes(found)))
+            if size is None and source.path and not packed.layers:
+                size = self._virtual_size(request, source.path, found, name)
+            return size or 0
+        if packed.length is not None:
+            return packed.length
+        count = 0
+        for data in packed.chunks():
+            count += len(data)
+            if time.monotonic() > until:
+                return None
+        return count
+
+
+def _name(request: Request) -> str:
+    """What to call the source: nothing secret is in it."""
+    from ..tools.sources import shown
+
+    source = str(request["source"])
+    return shown(source) if "://" in source and not source.startswith("/") else one_line(source, 200)
+
+
+def _secrets(request: Request) -> dict[str, str]:
+    """Credentials for s3, under the names that a marketplace gives them (contract-ds 6.2)."""
+    return {
+        name: str(request[option])
+        for name, option in (
+            ("ACCESS_KEY_ID", "s3_access_key_id"),
+            ("SECRET_ACCESS_KEY", "s3_secret_access_key"),
+            ("REGION", "s3_region"),
+            ("ENDPOINT", "s3_endpoint"),
+            ("AWS", "s3_aws"),
+        )
+        if request[option]
+    }
 
 
 def allowed(request: Request, source: str) -> str:

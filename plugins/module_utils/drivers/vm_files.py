@@ -101,7 +101,8 @@ class VmFiles(Driver):
     """Base of the TM drivers for disks in files."""
 
     kind = "tm"
-    leads: dict[str, str] = {"context": "frontend"}
+    leads: dict[str, str] = {"context": "frontend", "monitor": "frontend", "monitor_ds": "here"}
+    looking = ("monitor", "monitor_ds")
     peer_actions: tuple[str, ...] = ("context",)
 
     # ------------------------------------------------------------ delete
@@ -144,7 +145,8 @@ class VmFiles(Driver):
     def context(self, request: Request) -> Reply:
         """Build the context ISO on the lead and put it on the node (contract-tm 7.1)."""
         from ..steps.images import BuildIso
-        from ..steps.transfer import Fetch, Send
+        from ..steps.fetch import Fetch
+        from ..steps.transfer import Send
 
         disk = Disk(request["destination"], request["datastore"])
         if settled(request, disk, PEER):

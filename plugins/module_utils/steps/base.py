@@ -37,6 +37,10 @@ class Site:
 
     :ivar run: id of the run: it names workshops and ties log, journal and result together.
     :ivar check: whether nothing may be changed.
+    :ivar secrets: credentials of the action by option. Steps take them from here: a step's own attributes stand in the
+        journal.
+    :ivar private: URLs with a password in them, by what is shown, and journalled, in their place.
+    :ivar figures: what the action's result tells of a long step: bytes, seconds.
     """
 
     def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts, check: bool = False) -> None:
@@ -45,6 +49,9 @@ class Site:
         self.run = run
         self.timeouts = timeouts
         self.check = check
+        self.secrets: dict[str, str] = {}
+        self.private: dict[str, str] = {}
+        self.figures: dict[str, Any] = {}
         self._same: dict[tuple[str, str], bool] = {}
 
     def same_storage(self, here: str, there: str) -> bool:
@@ -163,7 +170,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import files, images, transfer  # noqa: F401
+    from . import fetch, files, images, layers, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

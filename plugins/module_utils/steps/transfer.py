@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps that move data: within a host, between the two hosts of an action, from a URL."""
+"""Steps that move data: within a host, between the two hosts of an action."""
 
 from __future__ import annotations
 
 import os
 
-from .._errors import Corrupt, Refused
 from .base import LEAD, Site, Step, shown
 
 TYPE_CHECKING = False
@@ -82,57 +81,3 @@ class Send(Step):
             peer.pull(self.entries, self.folder)
         else:
             peer.push(self.entries, self.folder)
-
-
-class Fetch(Step):
-    """Bring an image from a local path or a URL into the workshop, limited and hashed while it passes.
-
-    :param limit: most bytes that may arrive; 0 for no limit.
-    :param digests: expected hexadecimal digests by name (md5, sha1); all that are given are checked.
-    :param sparse: leave blocks of zeros out of the file.
-    """
-
-    kind: ClassVar[str] = "fetch"
-
-    def __init__(
-        self, where: str, source: str, part: str, inside: str, limit: int, digests: dict[str, str], sparse: bool
-    ) -> None:
-        super().__init__(where)
-        self.source = source
-        self.part = part
-        self.inside = inside
-        self.limit = limit
-        self.digests = digests
-        self.sparse = sparse
-
-    def words(self) -> str:
-        return f"copy {self.source}"
-
-    def do(self, site: Site) -> None:
-        import errno
-
-        host = site.host(self.where)
-        host.make_directory(os.path.dirname(self.part))
-        names = sorted(self.digests)
-        try:
-            if "://" in self.source:
-                from ..tools import http
-
-                taken = http.fetch(self.source, self.part, self.limit, names, self.sparse, site.timeouts.stall)
-            else:
-                taken = host.copy(self.source, self.part, self.inside, self.limit, names)["digests"]
-        except OSError as error:
-            if error.errno == errno.EFBIG:
-                raise Refused(
-                    f"{self.source} is larger than the {self.limit >> 20} MB that may come",
-                    host.name,
-                    todo="register it with its real SIZE, or set LIMIT_IMAGE_SIZE=NO in the datastore",
-                ) from None
-            raise
-        for name in names:
-            if taken[name] != self.digests[name].strip().lower():
-                raise Corrupt(
-                    f"The {name} of {self.source} is {taken[name]}, not {self.digests[name]}",
-                    host.name,
-                    todo="the source differs from what was registered: download it again or correct the digest",
-                )

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 HIDDEN = ".one_storage"
 LOCKS = "locks"
 PROBE = "probe-"
+STATUS = ".status"
+#: Folder of files that were made for others to fetch; they dispose of them, or a sweep does after a day.
+EXPORTS = "exports"
+_EXPORT_SECONDS = 86400
 _CHUNK = 1 << 20
 _SLICE = 64 << 20
 
@@ -131,6 +135,17 @@ class Host:
             os.rename(spare, path)
         if f"/{HIDDEN}/" not in path:
             _sync_directory(os.path.dirname(path))
+
+    def hard_link(self, target: str, path: str, root: str) -> None:
+        """Give a file of the same file system one more name; what has that name is replaced in one step."""
+        target, path = confine(root, target), confine(root, path)
+        spare = spare_of(path)
+        _unlink(spare)
+        os.link(target, spare, follow_symlinks=False)
+        os.rename(spare, path)
+        # a rename between two names of one file leaves both
+        _unlink(spare)
+        _sync_directory(os.path.dirname(path))
 
     def write(self, path: str, text: str, root: str, mode: int = 0o644) -> None:
         """Write a small file beside its name and put it in place (rule 5), unnamed until then where that can be."""
@@ -312,6 +327,8 @@ class Host:
     def sweep(self, datastore: str) -> list[str]:
         """Remove workshops that no journal speaks of and nobody else holds; their keys are returned.
 
+        The file that told how far a dead run was (:mod:`.progress`) goes with them.
+
         For the time before the first step: what is there then is not ours, whoever holds the lock.
         """
         folder = os.path.join(datastore, HIDDEN)
@@ -319,18 +336,24 @@ class Host:
         swept = []
         for key in names:
             path = os.path.join(folder, key)
-            ours = (datastore, key) in self._exclusive
             if key.startswith(PROBE):
-                _remove_old(path)
-            if key + ".journal" in names or not os.path.isdir(path):
+                _remove_old(path, 3600)
+            if key == EXPORTS:
+                for name in self.entries(path):
+                    _remove_old(os.path.join(path, name), _EXPORT_SECONDS)
                 continue
+            told = key.endswith(STATUS)
+            key = key[: -len(STATUS)] if told else key
+            if key + ".journal" in names or not (told or os.path.isdir(path)):
+                continue
+            ours = (datastore, key) in self._exclusive
             try:
                 if not ours:
                     self.lock(datastore, key, False, 0)
                 try:
-                    if not os.path.exists(path + ".journal"):
+                    if not os.path.exists(os.path.join(folder, key + ".journal")):
                         self.remove(path, datastore)
-                        swept.append(key)
+                        swept += [] if told else [key]
                 finally:
                     if not ours:
                         self.unlock(datastore, key)
@@ -368,10 +391,10 @@ def _write_new(path: str, data: bytes, mode: int) -> bool:
     return True
 
 
-def _remove_old(path: str) -> None:
-    """Remove a small file of a process that died an hour ago; those that live use theirs for an instant."""
+def _remove_old(path: str, seconds: float) -> None:
+    """Remove a file that was written longer ago than whoever needs it could need it for."""
     try:
-        if time.time() - os.lstat(path).st_mtime > 3600:
+        if time.time() - os.lstat(path).st_mtime > seconds:
             os.unlink(path)
     except OSError:
         pass

@@ -32,6 +32,7 @@ _COMPRESSED = (
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
 )
+_FIRST = "convert it to qcow2 first"
 #: Formats that an image datastore takes as they are or converts; the others are not disks of VMs.
 ACCEPTED = ("raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi", "luks")
 
@@ -55,9 +56,45 @@ def compression_of(head: bytes) -> str:
 
 
 def virtual_size(head: bytes) -> int | None:
-    """Virtual size in bytes where the header has it in a fixed place (qcow2); None for other formats."""
-    if format_of(head) == "qcow2" and len(head) >= 32:
+    """Virtual size in bytes where the header says it; None for other formats, and when *head* is too short.
+
+    :param head: the first :func:`size_bytes` bytes.
+    """
+    found = format_of(head)
+    if found == "qcow2" and len(head) >= 32:
         return int(struct.unpack(">Q", head[24:32])[0])
+    if found == "vmdk" and head.startswith(b"KDMV") and len(head) >= 20:
+        return int(struct.unpack("<Q", head[12:20])[0]) * 512
+    if found == "vdi" and len(head) >= 376:
+        return int(struct.unpack("<Q", head[368:376])[0])
+    if found == "vhdx":
+        return _vhdx_size(head)
+    return None
+
+
+def size_bytes(image_format: str) -> int:
+    """How many bytes of an image :func:`virtual_size` needs."""
+    return 8 << 20 if image_format == "vhdx" else HEAD_BYTES
+
+
+def _vhdx_size(head: bytes) -> int | None:
+    """By way of the region table at 192 KiB and the metadata table that it names (MS-VHDX 2.2.3, 2.6)."""
+    metadata = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")
+    disk_size = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
+    regions = head[196608 : 196608 + 65536]
+    place = _row(regions, 16, metadata, "<Q") if regions.startswith(b"regi") else None
+    if place is None or head[place : place + 8] != b"metadata":
+        return None
+    offset = _row(head[place : place + 65536], 32, disk_size, "<I")
+    value = head[place + offset : place + offset + 8] if offset else b""
+    return int(struct.unpack("<Q", value)[0]) if len(value) == 8 else None
+
+
+def _row(table: bytes, start: int, key: bytes, form: str) -> int | None:
+    """The number behind a key of 16 bytes in a table with rows of 32."""
+    for row in range(start, len(table) - 31, 32):
+        if table[row : row + 16] == key:
+            return int(struct.unpack_from(form, table, row + 16)[0])
     return None
 
 
@@ -98,8 +135,16 @@ def _refuse_qcow2(head: bytes, name: str) -> None:
 
 
 def _refuse_vmdk(head: bytes, name: str) -> None:
-    for line in head.split(b"\n"):
+    if head.startswith(b"KDMV"):
+        capacity, _grain, descriptor, length = struct.unpack("<QQQQ", head[12:44].ljust(32, b"\0"))
+        # without a capacity of its own the file is but a descriptor, wherever that lies in it
+        if not capacity:
+            raise Refused(f"{name} is a VMDK without a size, whose data lies in other files", todo=_FIRST)
+        if (descriptor + length) * 512 > HEAD_BYTES:
+            raise Refused(f"{name} is a VMDK whose description does not stand at its beginning", todo=_FIRST)
+    for line in head.replace(b"\r", b"\n").split(b"\n"):
+        line = line.lstrip(b" \t\0")
         if line.startswith(b"parentFileNameHint"):
-            raise Refused(f"{name} has a parent image", todo="convert it to qcow2 first")
+            raise Refused(f"{name} has a parent image", todo=_FIRST)
         if line.startswith((b"RW ", b"RDONLY ")) and (b" FLAT " in line or b" VMFS " in line or b" ZERO" in line):
-            raise Refused(f"{name} keeps its data in another file", todo="convert it to qcow2 first")
+            raise Refused(f"{name} keeps its data in another file", todo=_FIRST)
