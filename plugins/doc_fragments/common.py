@@ -15,8 +15,8 @@ options:
       - Name of the storage driver that does the action.
       - For images (C(ds_) modules) this is V(fs), images as files of a directory. It is what OpenNebula calls
         C(DS_MAD).
-      - For disks of virtual machines (C(tm_) modules) this is V(qcow2), V(shared) or V(ssh). It is what OpenNebula
-        calls C(TM_MAD). V(shared) is V(qcow2) under another name.
+      - For disks of virtual machines (C(tm_) modules) this is V(qcow2), V(shared), V(ssh) or V(local). It is what
+        OpenNebula calls C(TM_MAD). V(shared) is V(qcow2) under another name.
     type: str
     required: true
   command_timeout:

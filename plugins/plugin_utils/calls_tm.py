@@ -299,6 +299,21 @@ def _megabytes(argument: str) -> int:
     return int(argument)
 
 
+# ---------------------------------------------------------------- monitoring
+
+
+def _monitor(given: list[str]) -> Call:
+    from .calls_monitor import monitor
+
+    return monitor(given)
+
+
+def _monitor_ds(given: list[str]) -> Call:
+    from .calls_monitor import monitor_ds
+
+    return monitor_ds(given)
+
+
 _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "clone": _clone,
     "ln": _ln,
@@ -308,6 +323,8 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "context": _context,
     "mkimage": _mkimage,
     "mkswap": _mkswap,
+    "monitor": _monitor,
+    "monitor_ds": _monitor_ds,
 }
 
 

@@ -34,7 +34,9 @@ class Placement:
         source, destination = hosts.get("source", ""), hosts.get("destination", "")
         self.peer_role = "destination"
         self.peer = ""
-        if kind == "ds":
+        #: Whether the action belongs to the machine that runs the wrapper, which may know no other way to run it.
+        self.pinned = rule == "here"
+        if kind == "ds" or bridge:
             self.lead = bridge
         elif rule == "pair":
             self._pair(source, destination)
@@ -107,7 +109,7 @@ class Launch:
     def run(self, options: dict[str, Any], check: bool, fault: str) -> dict[str, Any]:
         """Run the action and return its result."""
         action = self._hint[0]
-        if self._how == "ansible":
+        if self._how == "ansible" and not self._placement.pinned:
             return self._ansible(options, check, fault)
         if self._placement.here:
             from .launch_local import Local

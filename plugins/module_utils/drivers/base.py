@@ -74,7 +74,8 @@ class Driver:
     kind = ""
     name = ""
     #: The lead host by action: ``frontend``; ``node``, the host in the arguments; ``destination``, of a move; ``pair``,
-    #: the front-end when it is one of the two, else the source. What is not named leads on the node.
+    #: the front-end when it is one of the two, else the source; ``here``, the machine that runs the wrapper, which need
+    #: not be the front-end. What is not named leads on the node.
     leads: dict[str, str] = {}
     peer_actions: tuple[str, ...] = ()
     #: Actions that only look: no lock, no journal.

@@ -18,6 +18,7 @@ from ..steps.images import Convert, CreateOverlay, Resize
 from ..steps.transfer import CopyFile, CopyTree
 from .base import Answer, Plan, Request, base, clean_path, inside, parent
 from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+from .vm_monitor import VmMonitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(VmFiles):
+class Qcow2(VmFiles, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"

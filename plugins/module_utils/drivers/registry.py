@@ -41,6 +41,12 @@ def _tm_ssh() -> Driver:
     return Ssh()
 
 
+def _tm_local() -> Driver:
+    from .local import Local
+
+    return Local()
+
+
 def _tm_qcow2_ssh() -> Driver:
     from .qcow2_ssh import Qcow2Ssh
 
@@ -53,6 +59,7 @@ DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("tm", "qcow2", ""): _tm_qcow2,
     ("tm", "shared", ""): _tm_shared,
     ("tm", "ssh", ""): _tm_ssh,
+    ("tm", "local", ""): _tm_local,
     ("tm", "qcow2", "ssh"): _tm_qcow2_ssh,
     ("tm", "shared", "ssh"): _tm_qcow2_ssh,
 }

@@ -19,6 +19,7 @@ from ..steps.transfer import Send
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key, moved
 from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+from .vm_monitor import VmMonitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 MARKER = "ssh\n"
 
 
-class Ssh(VmFiles):
+class Ssh(VmFiles, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"
     leads = {**VmFiles.leads, "clone": "frontend", "ln": "frontend", "mv": "pair", "mvds": "frontend"}
     peer_actions = ("clone", "ln", "mv", "mvds", "context")
+    #: Whether a layer names its backing file alone, not with the directory that both lie in.
+    bare_names = False
 
     # ------------------------------------------------------------ clone, ln
 
@@ -64,13 +67,17 @@ class Ssh(VmFiles):
         steps: list[Step] = []
         entries = snap_files(request, image, disk.name, LEAD)
         chain = info["kind"] == "link" and snaps
+        layer = "" if chain else self.first_layer(request, disk, entries)
         if not chain:
-            entries.insert(0, [request.site.lead.real(image), disk.name])
+            entries.insert(0, [request.site.lead.real(image), layer or disk.name])
+        snaps = snaps or bool(layer)
         if snaps:
             steps.append(MakeDirectory(PEER, os.path.join(shop, disk.name + ".snap"), disk.datastore))
         steps.append(Send(PEER, entries, shop, disk.datastore))
         if chain:
-            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore)
+            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore, bare=self.bare_names)
+        elif layer:
+            steps.append(MakeLink(PEER, os.path.join(shop, disk.name), layer, disk.datastore))
         if request["original_size"] and request["size"] > request["original_size"]:
             part = os.path.join(shop, disk.name)
             steps.append(Resize(PEER, part, request["format"], request["size"], allocate=not request["sparse"]))
@@ -79,10 +86,38 @@ class Ssh(VmFiles):
 
     ln = clone
 
+    def first_layer(self, request: Request, disk: Disk, entries: list[list[str]]) -> str:
+        """Where, beside the disk, an image without layers goes; empty when it becomes the disk itself.
+
+        :param entries: the image's snapshots, as (path, name on the node), which may be changed.
+        """
+        return ""
+
+    # ------------------------------------------------------------ mkimage, mkswap
+
+    def mkimage(self, request: Request) -> Reply:
+        """As everywhere; a host that has nothing but volatile disks monitors them too."""
+        return self._marked(request, super().mkimage(request))
+
+    def mkswap(self, request: Request) -> Reply:
+        """As everywhere, and like :meth:`mkimage`."""
+        return self._marked(request, super().mkswap(request))
+
+    @staticmethod
+    def _marked(request: Request, reply: Reply) -> Reply:
+        if isinstance(reply, Plan):
+            reply.steps += marker(request, clean_path(request["datastore"], "datastore"), LEAD)
+        return reply
+
     # ------------------------------------------------------------ mv
 
     def idle(self, action: str, options: dict[str, Any]) -> bool:
-        """A disk travels with its directory; a host that is lost has nothing to move (contract-tm 7.4)."""
+        """A disk travels with its directory; a host that is lost has nothing to move (contract-tm 7.4).
+
+        What is each host's own is monitored there (9.1).
+        """
+        if action == "monitor":
+            return True
         return action == "mv" and (is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"]))
 
     def claims_mv(self, options: dict[str, Any]) -> list[Claim]:
@@ -155,7 +190,7 @@ class Ssh(VmFiles):
         steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
         steps.append(Send(LEAD, entries, shop, root))
         if chain:
-            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER)
+            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER, bare=self.bare_names)
         if snaps:
             old = part + ".snap.old" if request.look(image + ".snap") else ""
             steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
@@ -195,7 +230,9 @@ def snap_files(request: Request, old: str, name: str, where: str) -> list[list[s
     return found
 
 
-def relayer(request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD) -> list[Step]:
+def relayer(
+    request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD, bare: bool = False
+) -> list[Step]:
     """Steps that make a copied chain of layers work under its new name (contract-tm 6.1, 6.2, 7.3, Q7).
 
     Every layer names its backing file relative to the new directory, the self link and the link to the active layer are
@@ -204,6 +241,7 @@ def relayer(request: Request, old: str, part: str, where: str, root: str, seen_f
     :param old: the disk or image the chain was copied from.
     :param part: the new one in the workshop; its layers are in ``<part>.snap``.
     :param seen_from: the host that has *old*.
+    :param bare: layers name their backing file alone, for which no self link is needed.
     """
     host = request.site.host(seen_from)
     name = base(part)
@@ -215,8 +253,10 @@ def relayer(request: Request, old: str, part: str, where: str, root: str, seen_f
         if backing:
             # what is no layer is the image itself, which layer 0 stands for
             layer = backing if backing.isdigit() and int(backing) in numbers else "0"
-            steps.append(Rebase(where, os.path.join(snap, str(number)), f"{name}.snap/{layer}"))
-    steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
+            named = layer if bare else f"{name}.snap/{layer}"
+            steps.append(Rebase(where, os.path.join(snap, str(number)), named))
+    if not bare:
+        steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
     linked = (host.stat(old) or {}).get("kind") == "link"
     active = base(host.readlink(old)) if linked else str(max(numbers, default=0))
     steps.append(MakeLink(where, part, f"{name}.snap/{active}", root))
