@@ -15,6 +15,8 @@ options:
       - Name of the storage driver that does the action.
       - For images (C(ds_) modules) this is V(fs), images as files of a directory. It is what OpenNebula calls
         C(DS_MAD).
+      - For both, V(dummy) does nothing and always gives the same answer, to try OpenNebula without storage. No host is
+        called for it.
       - For disks of virtual machines (C(tm_) modules) this is V(qcow2), V(shared), V(ssh) or V(local). It is what
         OpenNebula calls C(TM_MAD). V(shared) is V(qcow2) under another name.
     type: str

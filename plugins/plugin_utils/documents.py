@@ -21,6 +21,7 @@ _BYTES_PER_TAG = 40
 #: oned writes no attributes; the parser's time grows with the square of their number.
 _ATTRIBUTES = 10_000
 _PATIENCE = 60.0
+_DRAIN = 5.0
 
 
 def read_stdin() -> bytes:
@@ -44,6 +45,19 @@ def read_stdin() -> bytes:
         size += len(data)
         if size > LIMIT:
             raise BadCall(f"The document on stdin is larger than {LIMIT >> 20} MB")
+
+
+def drain() -> None:
+    """Read what is left on stdin and forget it, for a few seconds at most: nobody who sends it should fail over it."""
+    import select
+
+    until = time.monotonic() + _DRAIN
+    try:
+        while not os.isatty(0) and select.select([0], [], [], max(until - time.monotonic(), 0))[0]:
+            if not os.read(0, 1 << 20) or time.monotonic() >= until:
+                return
+    except OSError:
+        return
 
 
 def decode(data: bytes) -> bytes:
@@ -103,6 +117,18 @@ def _has_many_attributes(data: bytes) -> bool:
     import re
 
     return sum(1 for _found in re.finditer(rb"""=\s*["']""", data)) > _ATTRIBUTES
+
+
+def import_info(values: dict[str, str]) -> str:
+    """The document that a marketplace's driver reads after an export, on one line (contract-ds 8.7)."""
+    find_lxml()
+    from lxml import etree
+
+    root = etree.Element("IMPORT_INFO")
+    for name, value in values.items():
+        node = etree.SubElement(root, name)
+        node.text = value if name == "DISPOSE" else etree.CDATA(value)
+    return etree.tostring(root, encoding="unicode")
 
 
 def find_lxml() -> None:

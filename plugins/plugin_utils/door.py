@@ -57,6 +57,11 @@ def main(path: str, arguments: list[str]) -> int:
     try:
         return _run(Wrapper(path), voice, arguments)
     except StorageError as error:
+        if error.code == "unsupported":
+            # who sends a document to what cannot be done should hear that, not that nobody reads it
+            from .documents import drain
+
+            drain()
         voice.fail(error)
     except KeyboardInterrupt:
         voice.fail(StorageError("Interrupted"))
@@ -90,10 +95,14 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     from .launch import Launch, Placement
 
     settings = Settings(wrapper.root)
-    call = wrapper.call(arguments)
     driver = registry.load(wrapper.kind, wrapper.mad, wrapper.system)
     explain = os.environ.get("ONE_STORAGE_EXPLAIN", "") not in ("", "0")
     nothing = [f"{wrapper.mad} {wrapper.action}: nothing to do"] if explain else []
+    values = driver.constant(wrapper.action)
+    if values is not None:
+        _say_constant(voice, wrapper.action, values, nothing)
+        return 0
+    call = wrapper.call(arguments)
     if call.early and driver.idle(wrapper.action, call.early):
         voice.lines(nothing)
         return 0
@@ -122,6 +131,18 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     return 0
 
 
+def _say_constant(voice: Voice, action: str, values: dict[str, Any], nothing: list[str]) -> None:
+    """An answer that is always the same, in the words that oned waits for."""
+    from .calls_ds import reply
+    from .documents import drain
+
+    drain()
+    if nothing:
+        voice.lines(nothing)
+    elif values:
+        reply(action)(voice, values)
+
+
 def _bridge(call: Call, settings: Settings) -> str:
     """The bridge that leads, when the datastore has some."""
     if not call.bridges:
@@ -147,6 +168,8 @@ def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Placem
     options = call.complete(Context(oned, settings), placement.here)
     known = _actions.ACTIONS[call.action].options
     options["driver"] = wrapper.mad
+    if "url_host" in known and not placement.here:
+        options["url_host"] = placement.lead
     if "system_driver" in known:
         options["system_driver"] = wrapper.system
     if "peer" in known and placement.peer:

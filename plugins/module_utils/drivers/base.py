@@ -90,6 +90,11 @@ class Driver:
             raise Unsupported(f"{self.kind}/{self.name} {action}: Operation not supported")
         return found  # type: ignore[no-any-return]
 
+    def constant(self, action: str) -> dict[str, Any] | None:
+        """What an action answers whatever it is asked about; None when it has to look. A wrapper then reads no
+        document, asks oned nothing and calls no host."""
+        return None
+
     def idle(self, action: str, options: dict[str, Any]) -> bool:
         """Whether the options alone say that there is nothing to do; then no host is even asked."""
         return False

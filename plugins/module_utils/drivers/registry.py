@@ -23,6 +23,18 @@ def _ds_fs() -> Driver:
     return Fs()
 
 
+def _ds_dummy() -> Driver:
+    from .dummy import DsDummy
+
+    return DsDummy()
+
+
+def _tm_dummy() -> Driver:
+    from .dummy import TmDummy
+
+    return TmDummy()
+
+
 def _tm_qcow2() -> Driver:
     from .qcow2 import Qcow2
 
@@ -56,6 +68,8 @@ def _tm_qcow2_ssh() -> Driver:
 #: (kind, image driver, system driver) → how to get it. An empty system driver is the plain one.
 DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("ds", "fs", ""): _ds_fs,
+    ("ds", "dummy", ""): _ds_dummy,
+    ("tm", "dummy", ""): _tm_dummy,
     ("tm", "qcow2", ""): _tm_qcow2,
     ("tm", "shared", ""): _tm_shared,
     ("tm", "ssh", ""): _tm_ssh,
