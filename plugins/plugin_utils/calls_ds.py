@@ -177,6 +177,29 @@ def _rm(context: Context, data: Data) -> dict[str, Any]:
     }
 
 
+def _snapshot(context: Context, data: Data) -> dict[str, Any]:
+    image = data.needed_image()
+    # it stands in the image; documents that are older have it beside the image (contract-ds 1.6)
+    target = max(number(image, "TARGET_SNAPSHOT", -1), -1)
+    if target < 0:
+        target = number(data.root, "TARGET_SNAPSHOT", -1)
+    if target < 0:
+        raise BadCall("The document on stdin names no snapshot in TARGET_SNAPSHOT")
+    return {
+        **context.settings.common(),
+        "driver": need(data.store, "DS_MAD"),
+        "datastore": need(data.store, "BASE_PATH"),
+        "source": need(image, "SOURCE"),
+        "format": "qcow2" if text(image, "FORMAT").strip().lower() == "qcow2" else "raw",
+        "snapshot": target,
+    }
+
+
+def _snap_delete(context: Context, data: Data) -> dict[str, Any]:
+    orphans = text(data.needed_image(), "SNAPSHOTS/ALLOW_ORPHANS")
+    return {**_snapshot(context, data), "allow_orphans": yes(orphans)}
+
+
 def _stat(context: Context, data: Data) -> dict[str, Any]:
     common = context.settings.common()
     # oned waits 90 seconds for this answer (contract-ds 3)
@@ -253,6 +276,9 @@ _CALLS: dict[str, tuple[Callable[[Context, Data], dict[str, Any]], Callable[[Voi
     "mkfs": (_mkfs, _source),
     "clone": (_clone, _source),
     "rm": (_rm, None),
+    "snap_delete": (_snap_delete, None),
+    "snap_revert": (_snapshot, None),
+    "snap_flatten": (_snapshot, None),
     "stat": (_stat, _size),
     "monitor": (_monitor, _totals),
     "export": (_export, _import_info),

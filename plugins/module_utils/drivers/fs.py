@@ -10,9 +10,10 @@ from .._errors import Missing, Refused, from_os
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
-from .base import Answer, Plan, Request, base, clean_path, inside, parent
-from .fs_images import head_of
+from .base import Answer, Plan, Request, base, clean_path, parent
+from .fs_images import existing, head_of
 from .fs_import import Imports
+from .fs_snapshots import Snapshots
 from .vm_files import check_fs, check_size, empty_image
 
 TYPE_CHECKING = False
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Fs(Imports):
+class Fs(Imports, Snapshots):
     """Images as files. Each group of actions has a file of its own."""
 
     looking = ("stat", "monitor")
@@ -86,20 +87,12 @@ class Fs(Imports):
     # ------------------------------------------------------------ rm
 
     def claims_rm(self, options: dict[str, Any]) -> list[Claim]:
-        source, root = self._removed(options)
+        source, root = existing(options)
         return [Claim(LEAD, root, "image-" + base(source))]
-
-    @staticmethod
-    def _removed(options: dict[str, Any]) -> tuple[str, str]:
-        root = clean_path(options["datastore"], "datastore")
-        source = inside(clean_path(options["source"], "image"), root, "image")
-        if parent(source) != root or base(source).startswith("."):
-            raise Refused(f"{source} is not an image of {root}")
-        return source, root
 
     def rm(self, request: Request) -> Reply:
         """Remove an image with its snapshots and its cached digest. What is gone is a success (contract-ds 8.3)."""
-        source, root = self._removed(request.options)
+        source, root = existing(request.options)
         shop = request.shop(self.claims_rm(request.options)[0])
         steps: list[Step] = []
         for suffix, what in (("", "image"), (".snap", "snapshots"), (".md5sum", "cached digest")):

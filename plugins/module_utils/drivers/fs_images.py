@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 
-from .._errors import from_os, one_line
+from .._errors import Refused, from_os, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
-from .base import Driver, Request, clean_path
+from .base import Driver, Request, base, clean_path, inside, parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ class FsImages(Driver):
     def as_given(request: Request) -> str:
         """The image's SOURCE in oned's own spelling of the datastore, double slashes and all (contract-ds 4.3)."""
         return f"{request['datastore'].rstrip('/')}/{image_name(request.options)}"
+
+
+def existing(options: dict[str, Any]) -> tuple[str, str]:
+    """Path of an image that there is (SOURCE), and its datastore; it must lie directly in that (contract-ds 8.3)."""
+    root = clean_path(options["datastore"], "datastore")
+    source = inside(clean_path(options["source"], "image"), root, "image")
+    if parent(source) != root or base(source).startswith("."):
+        raise Refused(f"{source} is not an image of {root}")
+    return source, root
 
 
 def most_bytes(size: int, image_format: str) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import from_os
+from .._errors import StorageError, from_os
 from ..tools.host import HIDDEN, spare_of
 from .base import Site, Step, shown
 
@@ -114,6 +114,59 @@ class PublishForGood(Publish):
                 super().do(site)
                 return
         host.publish(self.part, self.path, self.inside)
+
+
+class Replace(PublishForGood):
+    """Put a file or link in the place of another in one rename: what stood there is gone at once.
+
+    There is nothing to take back: before the rename the old one stands there, after it the new one, which is whole.
+    """
+
+    kind: ClassVar[str] = "replace"
+
+    def words(self) -> str:
+        return f"put the {self.what} {self.path} in place of the old one"
+
+    def undo(self, site: Site) -> None:
+        if self.done(site):
+            raise StorageError(f"The new {self.what} {self.path} is in place", site.host(self.where).name)
+
+
+class MakeHardLink(Step):
+    """Let a name that is a symbolic link to a file be one more name of the file itself, in one step.
+
+    :param old: target of the symbolic link, to put it back.
+    """
+
+    kind: ClassVar[str] = "hard-link"
+
+    def __init__(self, where: str, path: str, source: str, inside: str, old: str) -> None:
+        super().__init__(where)
+        self.path = path
+        self.source = source
+        self.inside = inside
+        self.old = old
+
+    def words(self) -> str:
+        return f"let {self.path} be a name of the file {self.source}"
+
+    def done(self, site: Site) -> bool:
+        host = site.host(self.where)
+        here, there = host.stat(self.path), host.stat(self.source)
+        return bool(here and there and here["kind"] == "file" and here["inode"] == there["inode"])
+
+    def do(self, site: Site) -> None:
+        site.host(self.where).hard_link(self.source, self.path, self.inside)
+
+    def undo(self, site: Site) -> None:
+        spare = spare_of(self.path)
+        if site.host(self.where).stat(spare):
+            site.host(self.where).remove(spare, self.inside)
+        if self.done(site):
+            site.host(self.where).link(self.old, self.path, self.inside)
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.path, "file"
 
 
 class MakeLink(Step):

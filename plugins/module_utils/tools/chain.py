@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 REDIRECT = ".current"
 
 _BACKING_FORMAT = 0xE2792ACA
+_BITMAPS = 0x23852875
 _EXTERNAL_DATA = 4
+#: A table of an image's first level lies within so many bytes, or is not looked at.
+_TABLE_BYTES = 4 << 20
 
 
 class Layer:
@@ -104,6 +107,19 @@ def read(host: Host, path: str, image_format: str = "qcow2", above: str = "") ->
     except OSError as error:
         raise from_os(error, f"read the layer {path}", host.name) from error
     return _parsed(host, real, bytes.fromhex(head))
+
+
+def is_empty(host: Host, path: str) -> bool:
+    """Whether a qcow2 layer has nothing of its own, so that it shows its backing file: no data, snapshots, bitmaps."""
+    head = bytes.fromhex(host.head(path, HEAD_BYTES))
+    if format_of(head) != "qcow2" or len(head) < 104:
+        return False
+    entries, table = struct.unpack(">IQ", head[36:48])
+    (snapshots,) = struct.unpack(">I", head[60:64])
+    (start,) = struct.unpack(">I", head[100:104])
+    if snapshots or _BITMAPS in _extensions(head, start, len(head)) or table + 8 * entries > _TABLE_BYTES:
+        return False
+    return not any(bytes.fromhex(host.head(path, table + 8 * entries))[table:])
 
 
 def _parsed(host: Host, path: str, head: bytes) -> Layer:
@@ -204,12 +220,17 @@ def redirects(host: Host, snap: str) -> dict[int, str]:
     return found
 
 
-def family(host: Host, snap: str) -> list[Layer]:
-    """Every layer in a snapshot directory, each file once. Raises when one with a number cannot be read."""
+def family(host: Host, snap: str, but: str = "") -> list[Layer]:
+    """Every layer in a snapshot directory, each file once. Raises when one with a number cannot be read.
+
+    :param but: a layer that is left out.
+    """
     found: dict[str, Layer] = {}
     for name in host.entries(snap):
         path = os.path.join(snap, name)
         info = host.stat(path, follow=True)
+        if path == but:
+            continue
         if info and info["kind"] == "file" and not name.endswith(REDIRECT):
             try:
                 layer = read(host, path)
@@ -224,10 +245,10 @@ def family(host: Host, snap: str) -> list[Layer]:
     return list(found.values())
 
 
-def standing_on(host: Host, snap: str, path: str) -> list[Layer]:
-    """The layers in a snapshot directory whose backing file is *path*."""
+def standing_on(host: Host, snap: str, path: str, but: str = "") -> list[Layer]:
+    """The layers in a snapshot directory whose backing file is *path*; *but* is left out."""
     real = host.real(path)
-    return [layer for layer in family(host, snap) if layer.below == real]
+    return [layer for layer in family(host, snap, but) if layer.below == real]
 
 
 def name_like(neighbour: Layer | None, path: str) -> str:
