@@ -11,6 +11,7 @@ from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
 from .base import Answer, Plan, Request, base, clean_path, parent
+from .fs_export import Exports
 from .fs_images import existing, head_of
 from .fs_import import Imports
 from .fs_snapshots import Snapshots
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Fs(Imports, Snapshots):
+class Fs(Imports, Exports, Snapshots):
     """Images as files. Each group of actions has a file of its own."""
 
     looking = ("stat", "monitor")
-    answering = ("cp", "mkfs", "clone")
+    answering = ("cp", "mkfs", "clone", "export")
 
     # ------------------------------------------------------------ mkfs
 
