@@ -73,7 +73,7 @@ def preload(action: str, driver: str, system: str) -> None:
     import fcntl  # noqa: F401
     import struct  # noqa: F401
 
-    from .steps import files, images, journal, transfer  # noqa: F401
+    from .steps import files, images, journal, layers, transfer  # noqa: F401
 
 
 def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:

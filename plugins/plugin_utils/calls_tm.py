@@ -136,11 +136,16 @@ def _disk_place(argument: str, boot: bool = False) -> Place:
     return place
 
 
+def refuse_replicas(disk: _Element, where: str) -> None:
+    """``Unsupported`` for a disk that a replica host is to keep snapshots of."""
+    if text(disk, "RECOVERY_SNAPSHOT_FREQ").strip():
+        raise Unsupported(f"{where} has RECOVERY_SNAPSHOT_FREQ, which these drivers do not support")
+
+
 def _shape(vm: _Element, disk: int) -> dict[str, Any]:
     found = disk_of(vm, disk)
     where = f"Disk {disk} of VM {text(vm, 'ID', '?')}"
-    if text(found, "RECOVERY_SNAPSHOT_FREQ").strip():
-        raise Unsupported(f"{where} has RECOVERY_SNAPSHOT_FREQ, which these drivers do not support")
+    refuse_replicas(found, where)
     return {
         "format": image_format(found),
         "size": number(found, "SIZE", 0, where),
@@ -314,6 +319,17 @@ def _monitor_ds(given: list[str]) -> Call:
     return monitor_ds(given)
 
 
+def _of_disk(action: str) -> Callable[[list[str]], Call]:
+    """The call of an action on a disk that is there."""
+
+    def make(given: list[str]) -> Call:
+        from .calls_disks import CALLS
+
+        return CALLS[action](given)
+
+    return make
+
+
 _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "clone": _clone,
     "ln": _ln,
@@ -323,6 +339,7 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "context": _context,
     "mkimage": _mkimage,
     "mkswap": _mkswap,
+    **{name: _of_disk(name) for name in ("resize", "cpds", "snap_create", "snap_delete", "snap_revert")},
     "monitor": _monitor,
     "monitor_ds": _monitor_ds,
 }

@@ -17,8 +17,9 @@ from ..steps.files import Discard, MakeDirectory, MakeLink, Move, PublishForGood
 from ..steps.images import Convert, CreateOverlay, Resize
 from ..steps.transfer import CopyFile, CopyTree
 from .base import Answer, Plan, Request, base, clean_path, inside, parent
-from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+from .vm_files import Disk, is_disk, publish, settled, vm_key
 from .vm_monitor import VmMonitor
+from .vm_save import Saving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(VmFiles, VmMonitor):
+class Qcow2(Saving, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"
-    leads = {**VmFiles.leads, "mv": "destination"}
+    in_place = True
+    leads = {**Saving.leads, "mv": "destination"}
 
     # ------------------------------------------------------------ clone
 
@@ -158,7 +160,7 @@ class Qcow2(VmFiles, VmMonitor):
         if action == "mvds":
             return True
         if action != "mv":
-            return False
+            return super().idle(action, options)
         source = clean_path(options["source"], "source")
         return is_disk(source) or source == clean_path(options["destination"], "destination")
 

@@ -32,6 +32,7 @@ class Qcow2Ssh(Qcow2):
     """Copies on the node."""
 
     name = "qcow2.ssh"
+    in_place = False
     leads = {**Qcow2.leads, "mv": "pair"}
     peer_actions = ("mv", "context")
 

@@ -18,8 +18,9 @@ from ..steps.images import Rebase, Resize
 from ..steps.transfer import Send
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key, moved
-from .vm_files import Disk, VmFiles, is_disk, publish, settled, vm_key
+from .vm_files import Disk, is_disk, publish, settled, vm_key
 from .vm_monitor import VmMonitor
+from .vm_save import SavingOver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +32,19 @@ if TYPE_CHECKING:
 MARKER = "ssh\n"
 
 
-class Ssh(VmFiles, VmMonitor):
+class Ssh(SavingOver, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"
-    leads = {**VmFiles.leads, "clone": "frontend", "ln": "frontend", "mv": "pair", "mvds": "frontend"}
-    peer_actions = ("clone", "ln", "mv", "mvds", "context")
+    leads = {
+        **SavingOver.leads,
+        "clone": "frontend",
+        "ln": "frontend",
+        "mv": "pair",
+        "mvds": "frontend",
+        "cpds": "frontend",
+    }
+    peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context")
     #: Whether a layer names its backing file alone, not with the directory that both lie in.
     bare_names = False
 
@@ -118,7 +126,9 @@ class Ssh(VmFiles, VmMonitor):
         """
         if action == "monitor":
             return True
-        return action == "mv" and (is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"]))
+        if action != "mv":
+            return SavingOver.idle(self, action, options)
+        return is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"])
 
     def claims_mv(self, options: dict[str, Any]) -> list[Claim]:
         source, destination, old, new = moved(options)
