@@ -7,6 +7,7 @@ Imported only when an image really comes from a URL: ``http.client`` and ``urlli
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import socket
@@ -16,7 +17,7 @@ import urllib.request
 
 from ..._errors import BadCall, Corrupt, DeadlineOver, Missing, NoAccess, Refused, StorageError, Unreachable, one_line
 from .base import Options, Source
-from .link import Link, connect
+from .link import Link, Stopped, connect
 from .names import shown
 
 TYPE_CHECKING = False
@@ -83,9 +84,9 @@ class HttpSource(Source):
             data = self._next()
             if data:
                 waiting += data
-            if waiting and (not data or len(waiting) >= self.block):
-                yield bytes(waiting)
-                waiting.clear()
+            while len(waiting) >= self.block or (waiting and not data):
+                yield bytes(waiting[: self.block])
+                del waiting[: self.block]
             if not data:
                 return
 
@@ -103,7 +104,7 @@ class HttpSource(Source):
                     return b""
                 if not data:
                     raise ConnectionError(f"it ended early, {self._position} of {self.length} bytes came")
-            except (InterruptedError, TimeoutError) as error:
+            except (Stopped, InterruptedError, TimeoutError) as error:
                 raise self._told(error)
             except _BROKEN as error:
                 self._resume(error)
@@ -200,7 +201,7 @@ class HttpSource(Source):
             self.close()
             if response.status not in (301, 302, 303, 307, 308):
                 raise self._unwanted(response)
-            target = urllib.parse.urljoin(url, response.headers.get("Location", ""))
+            target = _joined(url, str(response.headers.get("Location", "")))
             allowed = ("https://",) if url.lower().startswith("https://") else ("http://", "https://")
             if not target.lower().startswith(allowed):
                 raise Refused(f"{self.name} redirects to {shown(target)}, which is not followed")
@@ -231,7 +232,7 @@ class HttpSource(Source):
             headers.update(self._login(parts))
         try:
             return self._exchange(parts, headers)
-        except (InterruptedError, TimeoutError) as error:
+        except (Stopped, InterruptedError, TimeoutError) as error:
             raise self._told(error)
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(
@@ -278,10 +279,10 @@ class HttpSource(Source):
             parts = first
         return _basic(parts, "Authorization")
 
-    def _told(self, error: OSError) -> StorageError | OSError:
+    def _told(self, error: Exception) -> StorageError | OSError:
         """A wait that ended: by its deadline, or because nobody waits any more."""
-        if isinstance(error, InterruptedError):
-            return error
+        if not isinstance(error, TimeoutError):
+            return InterruptedError(errno.EINTR, "the caller went away")
         if self._got or self._link:
             return DeadlineOver(f"{self.name} sent nothing for {self.clock.stall:g} seconds")
         return DeadlineOver(f"{self.name} does not answer within {self.clock.stall:g} seconds")
@@ -306,6 +307,14 @@ def checked(url: str) -> str:
     quoted = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~[]|^")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?[]|^")
     return urllib.parse.urlunsplit((parts.scheme.lower(), parts.netloc, quoted, query, ""))
+
+
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; it may be relative."""
+    try:
+        return urllib.parse.urljoin(url, location)
+    except ValueError:
+        raise BadCall(f"{shown(url)} redirects to '{shown(location)}', which is not a URL") from None
 
 
 def _talk(link: Link, method: str, target: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -351,6 +360,8 @@ def _proxy(parts: SplitResult) -> SplitResult | None:
 
 def _context(verify: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    # Python lets a connection that was cut look like one that ended
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Stopped(Exception):
+    """Nobody wants the data any more. No ``InterruptedError``: a file of Python's would just read again."""
+
+
 class Link:
     """A connection that was made. It lives until :meth:`shut`: ``http.client`` closes what it still reads from."""
 
@@ -82,7 +86,10 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._link.recv_into(buffer)
+        try:
+            return self._link.recv_into(buffer)
+        except InterruptedError:
+            raise Stopped from None
 
 
 def connect(host: str, port: int, clock: Clock) -> Link:
