@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Missing, Refused, from_os
+from .._errors import Missing, from_os
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .fs_export import Exports
-from .fs_images import existing, head_of
+from .fs_images import existing
 from .fs_import import Imports
-from .fs_snapshots import Snapshots
+from .fs_snapshots import Snapshots, top_of
 from .vm_files import check_fs, check_size, empty_image
 
 TYPE_CHECKING = False
@@ -58,6 +58,7 @@ class Fs(Imports, Exports, Snapshots):
         """Copy an image; a chain of layers is folded in (contract-ds 8.5)."""
         from ..steps.images import Convert
         from ..steps.transfer import CopyFile
+        from ..tools import chain
 
         claim = self.claims(request.options)[0]
         final, root = self.final(request), claim.datastore
@@ -69,21 +70,15 @@ class Fs(Imports, Exports, Snapshots):
         if info is None:
             raise Missing(f"The image {origin} is not there", request.site.lead.name)
         part = os.path.join(request.shop(claim), "image")
-        chain = info["kind"] == "link" or (request["format"] == "qcow2" and self._has_backing(origin))
-        copy: Step = CopyFile(LEAD, origin, part, root)
-        if chain or wanted != request["format"]:
-            copy = Convert(LEAD, origin, request["format"], part, wanted)
+        lead, top, chained = request.site.lead, origin, info["kind"] == "link"
+        if request["format"] == "qcow2":
+            # what the image holds is in its highest layer, which may not be the file of its name
+            top = top_of(lead, origin, "qcow2")
+            chained = len(chain.layers(lead, top, [parent(origin)])) > 1 or chained
+        copy: Step = CopyFile(LEAD, top, part, root)
+        if chained or wanted != request["format"]:
+            copy = Convert(LEAD, top, request["format"], part, wanted)
         return Plan([copy, MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")])
-
-    @staticmethod
-    def _has_backing(path: str) -> bool:
-        from ..tools import image_header
-
-        try:
-            image_header.refuse_unsafe(head_of(path, image_header.HEAD_BYTES), path)
-        except Refused:
-            return True
-        return False
 
     # ------------------------------------------------------------ rm
 
