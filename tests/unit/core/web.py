@@ -74,6 +74,8 @@ class Site:
         self.endless: set[str] = set()
         self.hanging: set[str] = set()
         self.documents: dict[str, Callable[[bytes], Iterator[bytes]]] = {}
+        #: What answers for all paths that have nothing of their own.
+        self.elsewhere: Callable[[bytes], Iterator[bytes]] | None = None
         self.asked: list[bytes] = []
         self.over = threading.Event()
 
@@ -108,9 +110,10 @@ class Site:
                 request += data
             self.asked.append(request)
             path = request.split()[1].decode().split("?")[0]
-            for part in self.documents[path](request) if path in self.documents else ():
-                client.sendall(part)
-            if path in self.documents:
+            document = self.documents.get(path, None if path in self.answers else self.elsewhere)
+            if document:
+                for part in document(request):
+                    client.sendall(part)
                 return
             client.sendall(self.answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             while path in self.endless and not self.over.is_set():

@@ -296,7 +296,11 @@ def checked(url: str) -> str:
     try:
         parts = urllib.parse.urlsplit(url)
         host, _port = _address(parts)
-        good = bool(host) and not any(ord(char) <= 32 or ord(char) == 127 for char in url)
+        good = (
+            parts.scheme in ("http", "https")
+            and bool(host)
+            and not any(ord(char) <= 32 or ord(char) == 127 for char in url)
+        )
         if good and not host.isascii():
             host.encode("idna")
     except ValueError:

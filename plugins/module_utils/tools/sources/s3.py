@@ -56,10 +56,11 @@ def address(bucket: str, key: str, region: str, secrets: dict[str, str]) -> str:
     """The URL of an object: at Amazon by the bucket's own host name, elsewhere by the path."""
     path = quoted(key)
     if secrets.get("AWS", "").lower() == "no":
-        endpoint = secrets.get("ENDPOINT", "").rstrip("/")
+        endpoint = secrets.get("ENDPOINT", "")
         if not endpoint:
             raise BadCall("ENDPOINT is required with AWS=NO", todo="set it in the marketplace's template")
-        return f"{endpoint if '://' in endpoint else 'https://' + endpoint}/{bucket}/{path}"
+        scheme, mark, host = endpoint.partition("://")
+        return f"{scheme if mark else 'https'}://{(host if mark else endpoint).rstrip('/')}/{bucket}/{path}"
     host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
     # the certificate is for one name below it, so a bucket with dots goes into the path
     return f"https://{host}/{bucket}/{path}" if "." in bucket else f"https://{bucket}.{host}/{path}"
