@@ -218,7 +218,9 @@ def _stat(context: Context, data: Data) -> dict[str, Any]:
 
 def _export(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
-    snapshot = number(image, "TARGET_SNAPSHOT", number(data.root, "TARGET_SNAPSHOT", -1))
+    snapshot = number(image, "TARGET_SNAPSHOT", -1)
+    if snapshot < 0:
+        snapshot = number(data.root, "TARGET_SNAPSHOT", -1)
     size = number(image, "SIZE", 0)
     for found in image.findall("SNAPSHOTS/SNAPSHOT"):
         if number(found, "ID", -2) == snapshot:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.door.front_end import STORES, VM, FrontEnd, Said, laid_out, refused, started
 
-DS_ACTIONS = ("cp", "mkfs", "clone", "rm", "stat", "monitor")
+DS_ACTIONS = ("cp", "mkfs", "clone", "rm", "stat", "monitor", "export")
 ROOT = os.geteuid() == 0
 
 

@@ -137,6 +137,8 @@ def _calls(front_end: FrontEnd) -> dict[str, tuple[str, list[str], bytes]]:
         "cp": ("datastore/fs/cp", ["1"], front_end.cp(front_end.sources / "a.img")),
         "mkfs": ("datastore/fs/mkfs", ["1"], front_end.mkfs(number=2)),
         "ds clone": ("datastore/fs/clone", ["1"], front_end.clone(f"{front_end.store(100)}/image", number=3)),
+        "export": ("datastore/fs/export", ["1"], front_end.export(f"{front_end.store(100)}/image")),
+        "dummy": ("tm/dummy/clone", ["x"], b""),
         "rm": ("datastore/fs/rm", ["1"], front_end.rm(f"{front_end.store(100)}/gone")),
         "clone": ("tm/qcow2/clone", [front_end.image("qcow2"), place, *ids], b""),
         "ln": ("tm/qcow2/ln", [front_end.image("qcow2"), place, *ids], b""),
@@ -148,7 +150,7 @@ def _calls(front_end: FrontEnd) -> dict[str, tuple[str, list[str], bytes]]:
     }
 
 
-NAMES = [*"monitor stat cp mkfs clone ln mvds mkswap context delete rm".split(), "ds clone", "mv disk"]
+NAMES = [*"monitor stat cp mkfs clone ln mvds mkswap context delete export dummy rm".split(), "ds clone", "mv disk"]
 
 
 @pytest.mark.parametrize("name", NAMES)

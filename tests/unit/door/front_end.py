@@ -216,6 +216,18 @@ class FrontEnd:
         """stdin of rm."""
         return encode(image_action(Image(1, "old", source=source), self._with(mad, attributes)))
 
+    def export(
+        self,
+        source: str,
+        mad: str = "qcow2",
+        image_format: str = "raw",
+        size: int = 1,
+        attributes: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """stdin of an export; the marketplace's driver makes the document out of oned's."""
+        image = Image(1, "old", source=source, format=image_format, size=size)
+        return encode(image_action(image, self._with(mad, attributes)))
+
     def stat(self, source: Path | str, mad: str = "qcow2") -> bytes:
         """stdin of stat."""
         return encode(stat_action(str(source), self._with(mad)))

@@ -253,7 +253,7 @@ def test_a_clone_from_a_bridged_datastore_is_not_done() -> None:
         options("clone", document(more="<SOURCE_BRIDGE_LIST>h1</SOURCE_BRIDGE_LIST>"))
 
 
-@pytest.mark.parametrize("action", ["cp", "mkfs", "clone", "rm", "monitor", "stat"])
+@pytest.mark.parametrize("action", ["cp", "mkfs", "clone", "rm", "monitor", "export", "stat"])
 def test_bridges_of_the_datastore(action: str) -> None:
     text = document(template="<BRIDGE_LIST>h1\nh2  h3</BRIDGE_LIST>")
     with stdin(text.encode()):
@@ -267,7 +267,7 @@ def test_bridges_of_the_datastore(action: str) -> None:
     [
         ("cp", ["1", "2"], "cp takes 0 to 1 arguments (ID), not 2"),
         ("monitor", ["1", ""], "monitor takes 0 to 1 arguments (ID), not 2"),
-        ("export", ["1"], "export: Operation not supported"),
+        ("backup", ["h:/ds/0/1", "0", "x", "-", "1", "0"], "backup: Operation not supported"),
         ("call", [], "call: Operation not supported"),
     ],
 )
