@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.unit.core.chains import Chain, branched, copies, layers
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, act, tool
 
 QCOW2 = {"driver": "qcow2"}
@@ -28,7 +29,7 @@ class Case:
 
     name: str
     action: str
-    prepare: Callable[[World], None]
+    prepare: Callable[[World], object]
     options: Callable[[World], dict[str, Any]]
     new_image: bool = False
 
@@ -96,6 +97,26 @@ def snapshots(world: World) -> None:
     (world.images / f"{PLAIN}.snap").mkdir()
     (world.images / f"{PLAIN}.snap" / "0").write_text("snapshot")
     (world.images / f"{PLAIN}.md5sum").write_text("cached")
+
+
+def chained(world: World) -> None:
+    """Two snapshots, one on the other; layers name each other by way of the link to their own directory."""
+    layers(world, 2, relative=True)
+
+
+def linked(world: World) -> None:
+    """The same with the bottom among the other layers."""
+    layers(world, 2, linked=True)
+
+
+def copied(world: World) -> None:
+    """Two snapshots that are copies."""
+    copies(world, 2)
+
+
+def snapshot(image_format: str, number: int, **more: Any) -> Callable[[World], dict[str, Any]]:
+    """Options of an action on a snapshot."""
+    return lambda world: Chain(world, image_format).options(number, **more)
 
 
 def new(**more: Any) -> Callable[[World], dict[str, Any]]:
@@ -189,6 +210,15 @@ CASES = [
         snapshots,
         lambda world: {"driver": "fs", "datastore": world.images, "source": world.images / PLAIN},
     ),
+    Case("snap_delete", "ds_snap_delete", branched, snapshot("qcow2", 1)),
+    Case("snap_delete below two", "ds_snap_delete", branched, snapshot("qcow2", 0, allow_orphans=True)),
+    Case("snap_delete in a chain", "ds_snap_delete", chained, snapshot("qcow2", 1, allow_orphans=True)),
+    Case("snap_delete of a copy", "ds_snap_delete", copied, snapshot("raw", 1)),
+    Case("snap_revert", "ds_snap_revert", branched, snapshot("qcow2", 1)),
+    Case("snap_revert to a copy", "ds_snap_revert", copied, snapshot("raw", 1)),
+    Case("snap_flatten", "ds_snap_flatten", branched, snapshot("qcow2", 1)),
+    Case("snap_flatten of a linked image", "ds_snap_flatten", linked, snapshot("qcow2", 1)),
+    Case("snap_flatten of copies", "ds_snap_flatten", copied, snapshot("raw", 1)),
     Case("qcow2 clone", "tm_clone", fill, disk(QCOW2, OVERLAID)),
     Case("qcow2 clone, larger", "tm_clone", fill, disk(QCOW2, OVERLAID, size=4, original_size=2, sparse=False)),
     Case("qcow2 clone, forced", "tm_clone", marked, disk(QCOW2, OVERLAID, force=True)),
@@ -220,3 +250,13 @@ CASES = [
     Case("context", "tm_context", fill, context(QCOW2)),
     Case("context, forced", "tm_context", old_disk, context(SSH, force=True)),
 ]
+
+
+def _of_disks() -> list[Case]:
+    """Those on disks that are there, which have a file of their own."""
+    from tests.unit.core.cases_disks import DISKS
+
+    return DISKS
+
+
+CASES += _of_disks()
