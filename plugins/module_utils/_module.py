@@ -12,11 +12,11 @@ from ansible.module_utils.basic import AnsibleModule
 from . import _run
 from ._actions import ACTIONS
 from ._errors import StorageError
+from .tools import audience
 from .tools.command import stop_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 
@@ -34,7 +34,7 @@ def main(action: str) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    _watch(lambda: stop(0, None))
+    audience.watch(lambda: stop(0, None))
     mode = _run.Mode(
         check=module.check_mode, stopped=lambda: bool(ended), fault=os.environ.get("ONE_STORAGE_FAULT", "")
     )
@@ -47,24 +47,6 @@ def main(action: str) -> None:
     result = outcome.result
     changes = result.pop("changes")
     module.exit_json(diff=diff(changes), **result)
-
-
-def _watch(gone: Callable[[], None]) -> None:
-    """Call *gone* when nobody reads our stdout any more: whoever ran us is dead, or the connection to them is.
-
-    sshd tells a command without a terminal nothing when its client goes.
-    """
-    import select
-    import threading
-
-    def watch() -> None:
-        poll = select.poll()
-        # no event is asked for: the end of the reader is always told
-        poll.register(1, 0)
-        if any(event & (select.POLLERR | select.POLLHUP) for _handle, event in poll.poll()):
-            gone()
-
-    threading.Thread(target=watch, name="reader", daemon=True).start()
 
 
 def diff(changes: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
+#: more than finishing the work.
+_LONG = ("ds_cp", "ds_clone", "ds_export")
+
+
 class Local:
     """Runs an action here. SIGTERM, SIGINT and SIGHUP end its commands and undo what was done."""
 
@@ -27,6 +32,10 @@ class Local:
         """The result of the action; ``StorageError`` when it failed."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
+        if action in _LONG:
+            from ..module_utils.tools.audience import watch
+
+            watch(lambda: self._stop(0, None))
         self._outcome = _run.run(action, options, _run.Mode(check, lambda: self._ended, fault, shared=True))
         return self._outcome.result
 

@@ -14,14 +14,19 @@ from .fs_images import FsImages, head_of, most_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..steps.base import Step
     from ..tools.sources import Source
+    from ..tools.unpack import Unpacked
     from .base import Reply
 
 #: Refused as sources whatever the datastore says, unless it calls them safe (contract-ds 5.3).
 ALWAYS_RESTRICTED = ("/var/lib/one", "/etc/one")
 #: Seconds that a size may take in all: oned waits 90 (contract-ds 3), and starting takes some of them.
 _PATIENCE = 75.0
+#: Schemes that need nothing of the front-end: no file, key or helper of its own.
+_FETCHED_ANYWHERE = ("http", "https", "s3")
 #: What qemu-img check says of an image with clusters that nobody uses, and of none worse.
 _LEAKS = 3
 
@@ -80,6 +85,7 @@ class Imports(FsImages):
             rate=rate_of(request["limit_rate"]),
             verify=request["tls_verify"],
             helpers=request["helpers"],
+            feed=request["feed"],
         )
 
     def _source(self, request: Request) -> str:
@@ -87,6 +93,9 @@ class Imports(FsImages):
         from ..tools.sources import local_path, scheme_of
 
         source = str(request["source"])
+        if request["feed"]:
+            # it was held against the directories where it is read
+            return source
         if "://" not in source or source.startswith("/"):
             return allowed(request, source)
         if any(ord(char) <= 32 for char in source):
@@ -208,14 +217,21 @@ class Imports(FsImages):
 
     def _size(self, request: Request, source: Source, until: float) -> int | None:
         """Bytes of the image that a source will become; None when the time is over, 0 when nothing tells."""
+        from contextlib import closing
+
+        from ..tools.intake import Order, opened
+
+        order = Order(decompress=request["decompress"], archives=not request["plain"])
+        with closing(opened(source.chunks(), source, order)) as packed:
+            return self._inside(request, source, packed, until)
+
+    def _inside(self, request: Request, source: Source, packed: Unpacked, until: float) -> int | None:
         import time
 
         from ..tools import image_header
-        from ..tools.intake import HEAD, Order, opened
+        from ..tools.intake import HEAD
 
         name = _name(request)
-        order = Order(decompress=request["decompress"], archives=not request["plain"])
-        packed = opened(source.chunks(), source, order)
         head = packed.head(HEAD)
         found = "raw" if request["plain"] else image_header.refuse_unsafe(head, name)
         if found not in ("raw", "luks"):
@@ -254,6 +270,23 @@ def _secrets(request: Request) -> dict[str, str]:
         )
         if request[option]
     }
+
+
+def fed(options: dict[str, Any]) -> Source | None:
+    """The source of an import on another host, open, when only this one can read it; None when that one can fetch it.
+
+    For the front-end, before an import on a bridge; what is said of ``cp``'s sources holds here too.
+    """
+    from ..steps.base import Site, Timeouts
+    from ..tools.host import Host
+    from ..tools.sources import Options, open_source, rate_of, scheme_of
+
+    source = str(options["source"])
+    if "://" in source and scheme_of(source) in _FETCHED_ANYWHERE:
+        return None
+    site = Site(Host(os.uname().nodename), None, "", Timeouts(stall=options["stall_timeout"]))
+    opened = Options(stall=options["stall_timeout"], rate=rate_of(options["limit_rate"]), helpers=options["helpers"])
+    return open_source(Imports()._source(Request("cp", options, site)), opened)
 
 
 def allowed(request: Request, source: str) -> str:

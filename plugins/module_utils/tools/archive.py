@@ -87,8 +87,10 @@ def tar_disk(reader: Reader, found: Found) -> Iterator[bytes]:
     import tarfile
 
     contents = Contents(reader.name, "tar")
+    # what the library reads for itself, first as it opens, then between two entries
+    reader.allowance = _HEADERS
     try:
-        # "r|" never seeks; what it reads for itself between two entries is limited by the reader's allowance
+        # "r|" never seeks
         with tarfile.open(fileobj=reader, mode="r|", bufsize=65536) as archive:  # type: ignore[call-overload]
             while True:
                 reader.allowance = _HEADERS

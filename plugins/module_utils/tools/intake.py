@@ -136,24 +136,26 @@ def take(source: Source, write: Callable[[bytes], object], order: Order, progres
     :raises OSError: EFBIG when more comes than the order allows; what writing raises.
     :raises StorageError: what the source, the packing, or a digest is about.
     """
+    from contextlib import closing
+
     limit = order.limit or MOST
     # what hardly can be compressed grows a little, and an archive has more than its disk
     most = limit + (limit >> 6) + _PACKING
     if source.length is not None and source.length > most:
         raise OSError(errno.EFBIG, "larger than allowed", source.name)
     passing = _Passing(source, order.digests, progress, most)
-    packed = opened(passing.chunks(), source, order)
-    if packed.length is not None and packed.length > limit:
-        raise OSError(errno.EFBIG, "larger than allowed", source.name)
-    if order.look:
-        order.look(packed.head(HEAD))
-    written = 0
-    for data in packed.chunks():
-        going_on()
-        written += len(data)
-        if written > limit:
+    with closing(opened(passing.chunks(), source, order)) as packed:
+        if packed.length is not None and packed.length > limit:
             raise OSError(errno.EFBIG, "larger than allowed", source.name)
-        write(data)
+        if order.look:
+            order.look(packed.head(HEAD))
+        written = 0
+        for data in packed.chunks():
+            going_on()
+            written += len(data)
+            if written > limit:
+                raise OSError(errno.EFBIG, "larger than allowed", source.name)
+            write(data)
     taken = {name: item.hexdigest() for name, item in passing.hashes.items()}
     check(taken, order.digests, source.name)
     return Taken(passing.count, written, packed.layers, taken)

@@ -43,17 +43,25 @@ class Unpacked:
     ) -> None:
         self.layers: list[str] = []
         self.length = length
-        reader = Reader(chunks, name)
+        self._stages: list[Iterator[bytes]] = []
+        try:
+            self._reader = self._opened(Reader(chunks, name), archives, decompress)
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self, reader: Reader, archives: bool, decompress: bool) -> Reader:
         while decompress:
             kind = _kind(reader.peek(_PEEK), archives)
             if not kind:
                 break
             if len(self.layers) == _DEPTH:
-                raise Refused(f"{name} is packed more than {_DEPTH} times")
+                raise Refused(f"{reader.name} is packed more than {_DEPTH} times")
             self.layers.append(kind)
             self.length = None
-            reader = Reader(self._stage(kind)(reader), name)
-        self._reader = reader
+            self._stages.append(self._stage(kind)(reader))
+            reader = Reader(self._stages[-1], reader.name)
+        return reader
 
     def head(self, size: int) -> bytes:
         """The first *size* bytes, which stay."""
@@ -62,6 +70,11 @@ class Unpacked:
     def chunks(self) -> Iterator[bytes]:
         """What is inside, in chunks of a few MiB at most. Must be read to the end: an archive is proven there."""
         return iter(self._reader)
+
+    def close(self) -> None:
+        """Give up: what runs for a stage ends, the innermost first."""
+        for stage in reversed(self._stages):
+            stage.close()  # type: ignore[attr-defined]
 
     def _stage(self, kind: str) -> Callable[[Reader], Iterator[bytes]]:
         if kind == "zstd":

@@ -38,6 +38,14 @@ def world(folder: Path) -> World:
 
 
 @pytest.fixture
+def outside(folder: Path) -> Path:
+    """A folder of the machine that is no datastore."""
+    path = folder / "outside"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
 def disk_world(tmp_path: Path) -> World:
     """Datastores on disk, for what a file system in memory does differently."""
     return World(tmp_path.resolve())

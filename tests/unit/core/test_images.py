@@ -42,14 +42,6 @@ def new(world: World) -> dict[str, Any]:
     return {**NEW, "datastore": world.images}
 
 
-@pytest.fixture
-def outside(folder: Path) -> Path:
-    """A folder of the machine that is no datastore."""
-    path = folder / "outside"
-    path.mkdir()
-    return path
-
-
 def made(world: World) -> Path:
     """Where the new image belongs."""
     return world.images / NAME
