@@ -3,8 +3,11 @@
 """TM driver ``local``: every host has a system datastore of its own, and qcow2 disks are chains of layers in it.
 
 It copies like ``ssh`` (contract-tm 7.6). What differs is where a qcow2 disk lies: its first layer is
-``disk.<n>.snap/0`` and ``disk.<n>`` a link to it, so that a snapshot is a new layer, not a copy. Layers name their backing
-file alone.
+``disk.<n>.snap/0`` and ``disk.<n>`` a link to it, so that a snapshot is a new layer, not a copy.
+
+Layers name their backing file with its folder, ``disk.<n>.snap/0``, and the folder has a link to itself, as with
+``qcow2`` (6.1). A name alone, which stock's ``local`` writes, is not found when qemu opens the chain by ``disk.<n>``.
+It is read.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ class Local(Ssh):
     """Copies over SSH, kept in layers."""
 
     name = "local"
-    bare_names = True
 
     def first_layer(self, request: Request, disk: Disk, entries: list[list[str]]) -> str:
         """Layer 0 of a qcow2 disk.

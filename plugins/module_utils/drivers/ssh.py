@@ -45,8 +45,6 @@ class Ssh(SavingOver, VmMonitor):
         "cpds": "frontend",
     }
     peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context")
-    #: Whether a layer names its backing file alone, not with the directory that both lie in.
-    bare_names = False
 
     # ------------------------------------------------------------ clone, ln
 
@@ -83,8 +81,10 @@ class Ssh(SavingOver, VmMonitor):
             steps.append(MakeDirectory(PEER, os.path.join(shop, disk.name + ".snap"), disk.datastore))
         steps.append(Send(PEER, entries, shop, disk.datastore))
         if chain:
-            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore, bare=self.bare_names)
+            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore)
         elif layer:
+            snap = disk.name + ".snap"
+            steps.append(MakeLink(PEER, os.path.join(shop, snap, snap), ".", disk.datastore))
             steps.append(MakeLink(PEER, os.path.join(shop, disk.name), layer, disk.datastore))
         if request["original_size"] and request["size"] > request["original_size"]:
             part = os.path.join(shop, disk.name)
@@ -200,7 +200,7 @@ class Ssh(SavingOver, VmMonitor):
         steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
         steps.append(Send(LEAD, entries, shop, root))
         if chain:
-            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER, bare=self.bare_names)
+            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER)
         if snaps:
             old = part + ".snap.old" if request.look(image + ".snap") else ""
             steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
@@ -240,9 +240,7 @@ def snap_files(request: Request, old: str, name: str, where: str) -> list[list[s
     return found
 
 
-def relayer(
-    request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD, bare: bool = False
-) -> list[Step]:
+def relayer(request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD) -> list[Step]:
     """Steps that make a copied chain of layers work under its new name (contract-tm 6.1, 6.2, 7.3, Q7).
 
     Every layer names its backing file relative to the new directory, the self link and the link to the active layer are
@@ -251,7 +249,6 @@ def relayer(
     :param old: the disk or image the chain was copied from.
     :param part: the new one in the workshop; its layers are in ``<part>.snap``.
     :param seen_from: the host that has *old*.
-    :param bare: layers name their backing file alone, for which no self link is needed.
     """
     host = request.site.host(seen_from)
     name = base(part)
@@ -263,10 +260,8 @@ def relayer(
         if backing:
             # what is no layer is the image itself, which layer 0 stands for
             layer = backing if backing.isdigit() and int(backing) in numbers else "0"
-            named = layer if bare else f"{name}.snap/{layer}"
-            steps.append(Rebase(where, os.path.join(snap, str(number)), named))
-    if not bare:
-        steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
+            steps.append(Rebase(where, os.path.join(snap, str(number)), f"{name}.snap/{layer}"))
+    steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
     linked = (host.stat(old) or {}).get("kind") == "link"
     active = base(host.readlink(old)) if linked else str(max(numbers, default=0))
     steps.append(MakeLink(where, part, f"{name}.snap/{active}", root))

@@ -15,6 +15,7 @@ from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, act, tool
 
 QCOW2 = {"driver": "qcow2"}
 SSH = {"driver": "ssh"}
+LOCAL = {"driver": "local"}
 MIXED = {"driver": "qcow2", "system_driver": "ssh"}
 
 
@@ -237,6 +238,9 @@ CASES = [
     Case("ssh mv onto another", "tm_mv", with_target(SSH, PLAIN), move(SSH)),
     Case("ssh mvds", "tm_mvds", with_disk(SSH, PLAIN), back(SSH, PLAIN)),
     Case("ssh mvds, layers", "tm_mvds", with_disk(SSH, CHAINED), back(SSH, CHAINED)),
+    Case("local clone", "tm_clone", fill, disk(LOCAL, OVERLAID, size=4, original_size=2)),
+    Case("local ln, forced", "tm_ln", old_disk, disk(LOCAL, CHAINED, force=True)),
+    Case("local mvds", "tm_mvds", with_disk(LOCAL, OVERLAID), back(LOCAL, OVERLAID)),
     Case("mixed clone", "tm_clone", fill, disk(MIXED, CHAINED)),
     Case("mixed ln", "tm_ln", fill, disk(MIXED, CHAINED)),
     Case("mixed ln, forced", "tm_ln", old_disk, disk(MIXED, OVERLAID, force=True)),
