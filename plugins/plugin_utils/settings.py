@@ -11,6 +11,18 @@ from ..module_utils._errors import BadCall, from_os, one_line
 LAUNCHERS = ("auto", "in_process", "ssh", "ansible")
 #: Largest number a setting may have. The kernel counts a wait in milliseconds: a longer one than 24 days is an error.
 MOST = 2_000_000
+#: Stock's files below etc/ with their variables and defaults (contract-ds 7.1). datastore.conf has FS_OPTS_<FS>, too.
+STOCK = {
+    "datastore/datastore.conf": {"SUPPORTED_FS": "ext2,ext3,ext4,xfs", "BACKUP_BASE_PATH": ""},
+    "datastore/fs/fs.conf": {"DD_BLOCK_SIZE": "64k"},
+    "datastore/ceph/ceph.conf": {
+        "POOL_NAME": "one",
+        "STAGING_DIR": "/var/tmp",
+        "RBD_FORMAT": "2",
+        "DD_BLOCK_SIZE": "64k",
+        "CEPH_TRASH": "no",
+    },
+}
 _BEFORE_A_NAME = {"export", "readonly", "declare", "-x", "-r"}
 
 
@@ -24,7 +36,7 @@ class Settings:
         self.root = root
         self._path = os.path.join(root, "etc", "one_storage", "one_storage.conf")
         self._values = read(self._path)
-        self._datastore: dict[str, str] | None = None
+        self._stock: dict[str, dict[str, str]] = {}
 
     def text(self, name: str, default: str = "") -> str:
         """A setting of ours: the environment's ``ONE_STORAGE_<NAME>``, else the file's ``<NAME>``."""
@@ -62,9 +74,17 @@ class Settings:
 
     def datastore(self, name: str, default: str = "") -> str:
         """A variable of stock's ``etc/datastore/datastore.conf``."""
-        if self._datastore is None:
-            self._datastore = read(os.path.join(self.root, "etc", "datastore", "datastore.conf"))
-        return self._datastore.get(name, default)
+        return self.stock("datastore/datastore.conf", name, default)
+
+    def stock(self, file: str, name: str, default: str = "") -> str:
+        """A variable of one of stock's files, which is read once and only when it is needed.
+
+        :param file: below ``etc``, one of :data:`STOCK`.
+        :param default: for a variable that stock gives none.
+        """
+        if file not in self._stock:
+            self._stock[file] = read(os.path.join(self.root, "etc", file))
+        return self._stock[file].get(name, STOCK.get(file, {}).get(name, default))
 
 
 def remotes() -> str:
