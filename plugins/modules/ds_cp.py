@@ -14,11 +14,15 @@ description:
   - Brings an image from a local file or from a URL into an image datastore. OpenNebula calls this action when
     an image is registered with a C(PATH), when one is uploaded, and for files of a files datastore (kernels,
     context files).
-  - The data is read once. While it passes it is limited, hashed and, if O(sparse), freed of blocks of zeros.
-    Holes of a local file stay holes, and where the file system can, blocks are shared in place of copied.
-  - What arrived is then looked at before it becomes an image. It is refused when it is compressed (unless
-    O(decompress) is V(false)), when it names a backing file or an external data file, and when its virtual size
-    is larger than O(size). An image that could read another file of the host must never get into a datastore.
+  - The data is read once. While it passes it is limited, hashed, unpacked and, if O(sparse), freed of blocks of
+    zeros. Holes of a local file stay holes, and where the file system can, blocks are shared in place of copied.
+  - Packing is known by its first bytes, not by a name. Gzip, bzip2, xz and zstd are taken off, and of a tar, a zip
+    or an ova the one disk in it is taken, also when one lies in the other.
+  - What arrives is looked at before it becomes an image. It is refused when it names a backing file or an external
+    data file, when its virtual size is larger than O(size), and when it is a damaged qcow2 image. An image that
+    could read another file of the host must never get into a datastore.
+  - How far it is stands in syslog and in C(.one_storage/image-*.status) in the datastore, which the command
+    C(one_storage/progress) in the remotes directory shows.
   - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -28,11 +32,12 @@ extends_documentation_fragment:
   - one_storage.drivers.datastore
   - one_storage.drivers.new_image
   - one_storage.drivers.directories
+  - one_storage.drivers.source
 options:
   source:
     description:
-      - Absolute path of a file on the lead, or an C(http://) or C(https://) URL (C(PATH) of the image). Other kinds
-        of URL are refused.
+      - Absolute path of a file on the lead, or a URL (C(PATH) of the image). Known are C(file), C(http), C(https),
+        C(ssh), C(s3), C(rbd), and what the helper downloaders in O(helpers) know.
       - A path is followed to the file that it stands for, and that is held against O(safe_dirs) and
         O(restricted_dirs).
     type: str
@@ -54,19 +59,23 @@ options:
     default: ''
   md5:
     description:
-      - The MD5 that the source must have, in hexadecimal. Taken of what arrives, before a conversion. Empty for
-        none.
+      - The MD5 that the source must have, in hexadecimal. Taken of what arrives, before it is unpacked or converted.
+        Empty for none.
     type: str
     default: ''
   sha1:
     description:
-      - The SHA1 that the source must have, in hexadecimal. Empty for none. If both are given, both must be right.
+      - The SHA1 that the source must have, in hexadecimal. Empty for none. All digests that are given must be right.
+    type: str
+    default: ''
+  sha256:
+    description:
+      - The SHA256 that the source must have, in hexadecimal. Empty for none.
     type: str
     default: ''
   decompress:
     description:
-      - If V(true), a compressed source (gzip, bzip2, xz and others) is refused, because this build does not
-        decompress. Nobody wants a gzip file as a disk.
+      - If V(true), a packed source is unpacked. Of a file that is O(plain) only compressions are taken off.
       - If V(false), the file is taken as it is (C(NO_DECOMPRESS=YES) of the datastore).
     type: bool
     default: true
@@ -78,11 +87,13 @@ options:
     default: false
   sparse:
     description:
-      - Whether blocks of zeros in what comes from a URL are left out of the file (C(SPARSE) of the datastore).
+      - Whether blocks of zeros in what comes from a URL or out of its packing, and holes of a local file, are left out
+        of the file. If V(false), all of it is allocated (C(SPARSE=NO) of the datastore).
     type: bool
     default: true
 requirements:
   - C(qemu-img)
+  - C(zstd), for sources that are compressed with it
 notes:
   - There is no O(ignore:force). An image that is there under its name is complete, and the answer is that it is
     there. To import the source once more, remove the image first.
@@ -141,6 +152,27 @@ format:
   returned: success, except in check mode when the image is not there yet
   type: str
   sample: qcow2
+fetched:
+  description: Bytes that came from the source.
+  returned: when an image was made
+  type: int
+  sample: 325058560
+written:
+  description: Bytes that they became, unpacked, before a conversion.
+  returned: when an image was made
+  type: int
+  sample: 3221225472
+seconds:
+  description: How long that took.
+  returned: when an image was made
+  type: float
+  sample: 12.7
+unpacked:
+  description: The packing that was taken off, the outermost first.
+  returned: when an image was made
+  type: list
+  elements: str
+  sample: [xz, tar]
 actions:
   description:
     - What was done, one sentence a step, with the host first. In check mode, what would be done next. What can be known

@@ -15,6 +15,9 @@ description:
     M(one_storage.drivers.ds_cp), to count the image against the owner's quota and the datastore's free space.
   - For a disk with a header, such as qcow2, this is its virtual size. For all else it is the size of the file.
     Of a URL only the first bytes are read, and the length that the server tells.
+  - A packed source is unpacked as far as needed. A packed file without a header that tells its size is read, and
+    counted, to its end.
+  - It ends within 80 seconds, with an answer or an error, because OpenNebula waits 90.
   - The same sources are refused as in M(one_storage.drivers.ds_cp). Nobody learns the size of a file that may
     not be imported.
   - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
@@ -24,14 +27,15 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes.looking
   - one_storage.drivers.common
   - one_storage.drivers.directories
+  - one_storage.drivers.source
 options:
   source:
-    description: Absolute path of a file on the lead, or an C(http://) or C(https://) URL (C(PATH) of the image).
+    description: Absolute path of a file on the lead, or a URL, as for M(one_storage.drivers.ds_cp) (C(PATH) of the image).
     type: str
     required: true
   decompress:
     description:
-      - If V(true), a compressed source is refused, because this build does not decompress.
+      - If V(true), the size is that of what is in a packed source.
       - If V(false), the size is that of the compressed file (C(NO_DECOMPRESS=YES) of the datastore).
     type: bool
     default: true
