@@ -3,8 +3,8 @@
 """Checks parameters against an option specification, with the very sentences that AnsibleModule prints.
 
 The specification is the subset of Ansible's argument_spec that our actions use: ``type``, ``required``,
-``default``, ``choices``, ``elements``; ``no_log`` matters to Ansible alone. It is data in :mod:`._actions`; the modules give it to AnsibleModule, the
-fast launchers give it to :func:`check`. A test holds the two side by side.
+``default``, ``choices``, ``elements``; ``no_log`` matters to Ansible alone. It is data in :mod:`._actions`; the modules
+give it to AnsibleModule, the fast launchers give it to :func:`check`. A test holds the two side by side.
 """
 
 from __future__ import annotations
