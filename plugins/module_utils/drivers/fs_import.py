@@ -27,6 +27,8 @@ ALWAYS_RESTRICTED = ("/var/lib/one", "/etc/one")
 _PATIENCE = 75.0
 #: Schemes that need nothing of the front-end: no file, key or helper of its own.
 _FETCHED_ANYWHERE = ("http", "https", "s3")
+#: Largest virtual size in bytes where nothing was counted: 1 PiB.
+_MOST = 1 << 50
 #: What qemu-img check says of an image with clusters that nobody uses, and of none worse.
 _LEAKS = 3
 
@@ -88,12 +90,26 @@ class Imports(FsImages):
             feed=request["feed"],
         )
 
+    def fed(self, options: dict[str, Any]) -> Source | None:
+        """A file of this machine, or what its keys and helpers reach; what is said of sources holds here too."""
+        from ..steps.base import Site, Timeouts
+        from ..tools.host import Host
+        from ..tools.sources import Options, open_source, rate_of, scheme_of
+
+        source = str(options.get("source", ""))
+        if "feed" not in options or ("://" in source and scheme_of(source) in _FETCHED_ANYWHERE):
+            return None
+        stall = options["stall_timeout"]
+        site = Site(Host(os.uname().nodename), None, "", Timeouts(stall=stall))
+        how = Options(stall=stall, rate=rate_of(options["limit_rate"]), helpers=options["helpers"])
+        return open_source(self._source(Request("cp", options, site)), how)
+
     def _source(self, request: Request) -> str:
         """Where an import comes from: a URL, or a readable file in a directory that the datastore allows."""
         from ..tools.sources import local_path, scheme_of
 
         source = str(request["source"])
-        if request["feed"]:
+        if request.options.get("feed"):
             # it was held against the directories where it is read
             return source
         if "://" not in source or source.startswith("/"):
@@ -112,20 +128,28 @@ class Imports(FsImages):
             # a kernel or a context file: nothing is ever opened as a disk
             self._fits(request, part, "raw", name)
             return "raw"
-        found = image_header.refuse_unsafe(head_of(part, image_header.HEAD_BYTES), name)
+        head = head_of(part, image_header.HEAD_BYTES)
+        found = image_header.refuse_unsafe(head, name)
         self._fits(request, part, found, name)
         if found in ("raw", "luks"):
             return found
-        size = self._virtual_size(request, part, found, name)
+        # first what the header says, so that qemu-img never sees a size that no disk has
+        self._refuse_size(request, image_header.virtual_size(head) or 0, name)
+        self._refuse_size(request, self._virtual_size(request, part, found, name), name)
+        if found == "qcow2":
+            self._check(request, part, name)
+        return found
+
+    @staticmethod
+    def _refuse_size(request: Request, size: int, name: str) -> None:
         if request["size"] and size > request["size"] << 20:
             raise Refused(
                 f"{name} has a virtual size of {-(-size >> 20)} MB, more than the {request['size']} MB that were "
                 "counted for the image",
                 todo="register it with its real SIZE",
             )
-        if found == "qcow2":
-            self._check(request, part, name)
-        return found
+        if size > _MOST:
+            raise Refused(f"{name} claims a size of {-(-size >> 20)} MB, which no disk has")
 
     @staticmethod
     def _fits(request: Request, part: str, image_format: str, name: str) -> None:
@@ -211,7 +235,7 @@ class Imports(FsImages):
                 f"Cannot determine the size of {_name(request)} within {_PATIENCE:g} seconds",
                 todo="register it with its SIZE",
             )
-        if not size:
+        if not size or size > _MOST:
             raise StorageError(f"Cannot determine the size of {_name(request)}")
         return Answer(size=-(-size // (1 << 20)))
 
@@ -270,23 +294,6 @@ def _secrets(request: Request) -> dict[str, str]:
         )
         if request[option]
     }
-
-
-def fed(options: dict[str, Any]) -> Source | None:
-    """The source of an import on another host, open, when only this one can read it; None when that one can fetch it.
-
-    For the front-end, before an import on a bridge; what is said of ``cp``'s sources holds here too.
-    """
-    from ..steps.base import Site, Timeouts
-    from ..tools.host import Host
-    from ..tools.sources import Options, open_source, rate_of, scheme_of
-
-    source = str(options["source"])
-    if "://" in source and scheme_of(source) in _FETCHED_ANYWHERE:
-        return None
-    site = Site(Host(os.uname().nodename), None, "", Timeouts(stall=options["stall_timeout"]))
-    opened = Options(stall=options["stall_timeout"], rate=rate_of(options["limit_rate"]), helpers=options["helpers"])
-    return open_source(Imports()._source(Request("cp", options, site)), opened)
 
 
 def allowed(request: Request, source: str) -> str:
