@@ -147,10 +147,18 @@ def _calls(front_end: FrontEnd) -> dict[str, tuple[str, list[str], bytes]]:
         "mkswap": ("tm/qcow2/mkswap", ["1", front_end.disk("qcow2", "disk.2"), *ids], b""),
         "context": ("tm/qcow2/context", ["/etc/hostname", front_end.disk("qcow2", "disk.3"), *ids], b""),
         "delete": ("tm/qcow2/delete", [place, *ids], b""),
+        "tm monitor": ("tm/qcow2/monitor", ["101"], front_end.monitor()),
+        "monitor_ds": ("tm/ssh/monitor_ds", [str(front_end.store(105))], b""),
     }
 
 
-NAMES = [*"monitor stat cp mkfs clone ln mvds mkswap context delete export dummy rm".split(), "ds clone", "mv disk"]
+NAMES = [
+    *"monitor stat cp mkfs clone ln mvds mkswap context delete export dummy rm".split(),
+    "ds clone",
+    "mv disk",
+    "tm monitor",
+    "monitor_ds",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,7 +174,14 @@ def test_every_call_is_looked_at(front_end: FrontEnd) -> None:
 
 def test_lxml_is_loaded_only_where_a_document_is_read(front_end: FrontEnd) -> None:
     calls = _calls(front_end)
-    for name, reads in (("monitor", True), ("clone", True), ("mkswap", False), ("delete", False), ("mvds", False)):
+    for name, reads in (
+        ("monitor", True),
+        ("clone", True),
+        ("mkswap", False),
+        ("delete", False),
+        ("mvds", False),
+        ("monitor_ds", False),
+    ):
         wrapper, arguments, stdin = calls[name]
         modules = of_wrapper(front_end, wrapper, *arguments, stdin=stdin)
         assert ("lxml.etree" in modules) is reads, name

@@ -28,7 +28,7 @@ MIB = 1 << 20
 SEVERITY = re.compile(r"^(ERROR|INFO|WARN|DEBUG):\s+(\d+)?\s*(.*)$")
 VM = 7
 #: Datastores by driver: (image datastore, system datastore).
-STORES = {"qcow2": (100, 101), "shared": (102, 103), "ssh": (104, 105)}
+STORES = {"qcow2": (100, 101), "shared": (102, 103), "ssh": (104, 105), "local": (106, 107)}
 
 
 @dataclass
