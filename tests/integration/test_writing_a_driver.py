@@ -72,7 +72,7 @@ def test_the_scripts_run(language: str, remotes: Path, tmp_path: Path) -> None:
     folder.mkdir()
 
     def run(document: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([path, "1"], input=document, capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        return subprocess.run([str(path), "1"], input=document, capture_output=True, text=True, cwd=tmp_path, timeout=30)
 
     document = "<DS_DRIVER_ACTION_DATA><DATASTORE><BASE_PATH>{}</BASE_PATH></DATASTORE></DS_DRIVER_ACTION_DATA>"
     done = run(document.format(folder))
