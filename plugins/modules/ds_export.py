@@ -92,7 +92,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+file:
   description: The file to fetch.
   returned: success, except in check mode when it would be made
   type: str

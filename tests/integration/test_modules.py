@@ -89,6 +89,13 @@ def life(site: Path) -> list[Row]:
         Row("ds_mkfs", {**image(site, 9), "format": "save_as", "size": 1}, {}, changes=False),
         Row("ds_clone", {**image(site, 3), "source": imported, "format": "qcow2"}, {"source": copy, "format": "qcow2"}),
         Row(
+            "ds_export",
+            {"driver": "fs", "datastore": str(images), "source": imported, "format": "qcow2"},
+            {"file": imported, "size": 5, "format": "qcow2", "dispose": False},
+            changes=False,
+        ),
+        Row("ds_cp", {**image(site, 4), "driver": "dummy", "source": "x"}, {"source": "dummy_path"}, changes=False),
+        Row(
             "tm_clone",
             {
                 **shared,

@@ -73,7 +73,7 @@ def test_every_action_has_a_module_and_every_module_an_action() -> None:
 def test_every_action_of_a_driver_is_one_that_can_be_called() -> None:
     """A driver's public method that no action names could never run."""
     named = {(action.kind, action.name) for action in ACTIONS.values()}
-    helpers = ("claims", "idle", "method", "first_layer", "marker")
+    helpers = ("claims", "idle", "method", "first_layer", "marker", "final", "as_given")
     for (kind, _name, _system), make in DRIVERS.items():
         driver = make()
         methods = {name for name in dir(driver) if not name.startswith("_") and callable(getattr(driver, name))}

@@ -64,7 +64,7 @@ class DsDummy(Dummy):
         "snap_revert": {},
         "snap_flatten": {},
         "export": {
-            "path": "dummy_path",
+            "file": "dummy_path",
             "import_source": "dummy_path",
             "md5": _MD5,
             "size": 1024,

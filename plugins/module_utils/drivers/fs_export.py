@@ -128,7 +128,8 @@ def _answer(request: Request, path: str, named: str, host: str, size: int, dispo
         except OSError as error:
             raise from_os(error, f"read {path}", request.site.lead.name) from error
     return Answer(
-        path=path,
+        # not "path": Ansible adds what it knows of a file of that name, its size among it
+        file=path,
         import_source=f"ssh://{host}:{named}" if host else named,
         md5=taken,
         size=request["size"] or -(-size // (1 << 20)),

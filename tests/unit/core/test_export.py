@@ -93,7 +93,7 @@ def test_a_raw_image_is_named_where_it_lies(world: World, size: int) -> None:
     (world.images / PLAIN).write_bytes(content)
     before = world.tree()
     result = export(world)
-    assert result["import_source"] == result["path"] == str(world.images / PLAIN)
+    assert result["import_source"] == result["file"] == str(world.images / PLAIN)
     assert result["md5"] == hashlib.md5(content).hexdigest()
     assert result["size"] == -(-size // MIB)
     assert (result["format"], result["dispose"], result["dispose_cmd"]) == ("raw", False, "")
@@ -111,7 +111,7 @@ def test_the_source_is_told_in_oneds_own_spelling(world: World) -> None:
 def test_a_qcow2_image_without_layers_is_named_where_it_lies(world: World) -> None:
     path = world.qcow2(size=3 * MIB)
     result = export(world, format="qcow2")
-    assert (result["path"], result["format"], result["dispose"]) == (str(path), "qcow2", False)
+    assert (result["file"], result["format"], result["dispose"]) == (str(path), "qcow2", False)
     assert result["md5"] == md5(path)
     assert result["size"] == 3
     assert world.is_tidy()
@@ -134,7 +134,7 @@ def test_what_a_guest_wrote_into_a_raw_image_means_nothing(world: World) -> None
     world.qcow2("base")
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", world.images / "base", world.images / PLAIN)
     result = export(world)
-    assert (result["path"], result["format"]) == (str(world.images / PLAIN), "raw")
+    assert (result["file"], result["format"]) == (str(world.images / PLAIN), "raw")
     assert result["md5"] == md5(world.images / PLAIN)
 
 
@@ -143,7 +143,7 @@ def test_a_check_reads_and_makes_nothing(world: World, format_: str, monkeypatch
     (world.raw if format_ == "raw" else world.qcow2)(PLAIN)
     monkeypatch.setattr(digest, "digest", lambda *_arguments: pytest.fail("it was read"))
     result = explained("ds_export", driver="fs", datastore=world.images, source=world.images / PLAIN, format=format_)
-    assert (result["path"], result["md5"], result["changed"]) == (str(world.images / PLAIN), "", False)
+    assert (result["file"], result["md5"], result["changed"]) == (str(world.images / PLAIN), "", False)
     assert world.hidden() == {}
 
 
@@ -223,7 +223,7 @@ def test_a_chain_is_written_anew_and_is_to_be_disposed_of(world: World) -> None:
     seen = bytes_of(source, "qcow2")
     result = export(world, source, format="qcow2")
     (made,) = exports(world)
-    assert result["path"] == result["import_source"] == str(made)
+    assert result["file"] == result["import_source"] == str(made)
     assert made.name.startswith(CHAINED)
     assert result["dispose"] is True and result["changed"] is True
     assert result["md5"] == md5(made)
@@ -239,9 +239,9 @@ def test_two_exports_of_one_chain_have_a_file_each(world: World) -> None:
     """A marketplace disposes of its own."""
     source = world.layered()
     first, second = (export(world, source, format="qcow2") for _number in range(2))
-    assert first["path"] != second["path"] and first["md5"] == md5(second["path"])
+    assert first["file"] != second["file"] and first["md5"] == md5(second["file"])
     tool(*first["dispose_cmd"].split())
-    assert [str(path) for path in exports(world)] == [second["path"]]
+    assert [str(path) for path in exports(world)] == [second["file"]]
 
 
 @pytest.mark.parametrize("count", [1, 2, 20])
@@ -250,24 +250,24 @@ def test_the_active_layer_is_the_image(world: World, count: int) -> None:
     source = snapshots(world, count)
     result = export(world, source, format="qcow2")
     assert result["dispose"] is True
-    assert bytes_of(Path(result["path"]), "qcow2") == with_layers(PLAIN, count)
+    assert bytes_of(Path(result["file"]), "qcow2") == with_layers(PLAIN, count)
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_snapshot_of_layers(world: World, number: int) -> None:
     source = snapshots(world, 3)
     result = export(world, source, format="qcow2", target_snapshot=number)
-    assert bytes_of(Path(result["path"]), "qcow2") == with_layers(PLAIN, number)
+    assert bytes_of(Path(result["file"]), "qcow2") == with_layers(PLAIN, number)
     # the lowest stands alone: it is the image's own file
     assert result["dispose"] is (number > 0)
-    assert result["md5"] == md5(result["path"])
+    assert result["md5"] == md5(result["file"])
 
 
 def test_a_snapshot_that_was_given_another_file(world: World) -> None:
     source = snapshots(world, 3)
     (world.images / f"{PLAIN}.snap" / "1.current").write_text(f"/elsewhere/{PLAIN}.snap/2\n")
     result = export(world, source, format="qcow2", target_snapshot=1)
-    assert bytes_of(Path(result["path"]), "qcow2") == with_layers(PLAIN, 2)
+    assert bytes_of(Path(result["file"]), "qcow2") == with_layers(PLAIN, 2)
 
 
 def test_a_snapshot_of_a_raw_image_is_a_file(world: World) -> None:
@@ -277,9 +277,9 @@ def test_a_snapshot_of_a_raw_image_is_a_file(world: World) -> None:
     (snap / "0").write_bytes(b"snapshot 0")
     (snap / "3").write_bytes(b"snapshot 3")
     result = export(world, source, target_snapshot=3)
-    assert (result["path"], result["dispose"]) == (str(snap / "3"), False)
+    assert (result["file"], result["dispose"]) == (str(snap / "3"), False)
     assert result["md5"] == hashlib.md5(b"snapshot 3").hexdigest()
-    assert export(world, source)["path"] == str(source)
+    assert export(world, source)["file"] == str(source)
 
 
 @pytest.mark.parametrize(("image_format", "number"), [("qcow2", 2), ("qcow2", 7), ("raw", 7)])
@@ -310,8 +310,8 @@ def test_a_url_for_others(world: World) -> None:
 
 def test_a_chain_is_disposed_of_where_it_lies(world: World) -> None:
     result = export(world, world.layered(), format="qcow2", url_host="bridge")
-    assert result["import_source"] == f"ssh://bridge:{result['path']}"
-    assert result["dispose_cmd"] == f"ssh -n -o BatchMode=yes bridge rm -f {result['path']}"
+    assert result["import_source"] == f"ssh://bridge:{result['file']}"
+    assert result["dispose_cmd"] == f"ssh -n -o BatchMode=yes bridge rm -f {result['file']}"
 
 
 def test_the_command_needs_no_quotes(world: World) -> None:
@@ -460,7 +460,7 @@ def test_an_export_whose_digest_fails_is_taken_back(world: World, monkeypatch: p
 
 def test_what_nobody_disposed_of_goes_after_a_day(world: World) -> None:
     world.layered()
-    old, young = (Path(act("ds_export", **chain_options(world))["path"]) for _number in range(2))
+    old, young = (Path(act("ds_export", **chain_options(world))["file"]) for _number in range(2))
     now = time.time()
     os.utime(old, (now - DAY - 10, now - DAY - 10))
     os.utime(young, (now - DAY + 60, now - DAY + 60))
