@@ -173,7 +173,9 @@ class Snapshots(FsImages):
             # one more name of the layer that is written to, which a run that died half-way may leave
             return []
         image.refuse_active()
-        above = chain.standing_on(image.host, image.snap, image.target, but=image.target)
+        real = image.host.real(image.target)
+        everyone = chain.sound(image.host, image.snap, [image.root], but=image.target)
+        above = [layer for layer in everyone if layer.below == real]
         if above and not image.request["allow_orphans"]:
             names = ", ".join(sorted((base(layer.path) for layer in above), key=lambda name: (len(name), name)))
             raise Refused(

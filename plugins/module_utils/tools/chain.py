@@ -251,6 +251,21 @@ def standing_on(host: Host, snap: str, path: str, but: str = "") -> list[Layer]:
     return [layer for layer in family(host, snap, but) if layer.below == real]
 
 
+def sound(host: Host, snap: str, roots: Sequence[str], but: str = "") -> list[Layer]:
+    """Every layer in a snapshot directory, when the chain of each is whole: before something goes for good.
+
+    A layer that cannot be read, or stands on one that is not there, may need what nobody else needs.
+    """
+    found = family(host, snap, but)
+    needed = {layer.below for layer in found}
+    seen: set[str] = set()
+    # those on top first; what they do not lead to stands in a loop
+    for layer in sorted(found, key=lambda layer: layer.path in needed):
+        if layer.path not in seen:
+            seen.update(lower.path for lower in layers(host, layer.path, roots))
+    return found
+
+
 def name_like(neighbour: Layer | None, path: str) -> str:
     """What a new layer calls its backing file *path*, a file of the same snapshot directory as its neighbour's.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images with snapshots, really made: each layer has a pattern of its own in a place of its own, and one where all write."""
+"""Images with snapshots, really made: each layer has a pattern where no other writes, and one where all of them do."""
 
 from __future__ import annotations
 
