@@ -95,6 +95,12 @@ def test_what_ssh_is_not_asked(ssh: Path, url: str) -> None:
     assert not ssh.exists()
 
 
+def test_a_path_below_the_home_of_the_user(ssh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "--help").write_bytes(b"content")
+    assert read("ssh://host:--help")[0] == b"content"
+
+
 def test_an_empty_file(ssh: Path, tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     assert read(f"ssh://host:{tmp_path}/x")[0] == b""

@@ -84,6 +84,22 @@ def test_a_document_with_another_length_is_refused(web: Site, size: int) -> None
     refused(web.document("/x", lambda request: states.pop(0)(request)), Corrupt, "changed while it was read")
 
 
+@pytest.mark.parametrize("span", [f"bytes {MIB - 1}-{len(DATA) - 1}/{len(DATA)}", f"bytes {MIB}-", "", "bytes x-y/z"])
+def test_a_part_that_is_another_part_is_refused(web: Site, span: str) -> None:
+    part = (
+        f"HTTP/1.1 206 Partial Content\r\nContent-Range: {span}\r\nContent-Length: {len(DATA) - MIB}\r\n\r\n".encode()
+    )
+    states: list[Callable[[bytes], Iterator[bytes]]] = [
+        Document(DATA, (MIB,)),
+        lambda request: iter([part, DATA[MIB:]]),
+    ]
+    address = web.document("/x", lambda request: states.pop(0)(request))
+    if span.startswith(f"bytes {MIB}-"):
+        assert read(address)[0] == DATA
+    else:
+        refused(address, Corrupt, "changed while it was read")
+
+
 def test_there_is_an_end_to_tries(web: Site) -> None:
     document = Document(DATA, (MIB, *[0] * 10))
     error = refused(web.document("/x", document), Unreachable, "broke: it ended early, 1048576 of ")
@@ -200,10 +216,19 @@ def test_silence(web: Site, answer: bytes) -> None:
 
 
 def test_a_reader_who_takes_long_is_not_the_sources_silence(web: Site) -> None:
-    source = open_source(web.put("/x", DATA), Options(stall=0.5))
+    asked = threading.Event()
+
+    def answer(request: bytes) -> Iterator[bytes]:
+        yield OK + b"Content-Length: %d\r\n\r\n%s" % (len(DATA), DATA[:MIB])
+        asked.wait(20)
+        time.sleep(0.2)
+        yield DATA[MIB:]
+
+    source = open_source(web.document("/x", answer), Options(stall=0.5))
     chunks = source.chunks()
     got = next(chunks)
     time.sleep(0.7)
+    asked.set()
     assert got + b"".join(chunks) == DATA
     source.close()
 
