@@ -125,6 +125,17 @@ def test_killed_and_run_again(front_end: FrontEnd, images: Images, step: str) ->
     assert len([name for name in os.listdir(front_end.store(100)) if not name.startswith(".")]) == 1
 
 
+def test_it_goes_through_ansible(front_end: FrontEnd, images: Images) -> None:
+    """Ansible's packer finds it by the registry's literal imports."""
+    source = front_end.raw(front_end.sources / "a.img")
+    ansible = {"ONE_STORAGE_LAUNCHER": "ansible", "ONE_STORAGE_ANSIBLE": str(Path(sys.executable).with_name("ansible"))}
+    said = front_end.run(
+        "datastore/folders/cp", "1", stdin=images.cp(source), env={**ansible, "ONE_STORAGE_TRACE": "1"}
+    )
+    assert said.code == 0 and "launcher ansible" in said.err, said.err
+    assert Path(said.out.split()[0]).read_bytes() == source.read_bytes()
+
+
 def test_an_action_that_it_has_not(front_end: FrontEnd, images: Images) -> None:
     wrapper = front_end.remotes / "datastore" / "folders" / "mkfs"
     shutil.copy(front_end.remotes / "datastore" / "folders" / "cp", wrapper)

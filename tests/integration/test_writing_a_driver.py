@@ -72,7 +72,9 @@ def test_the_scripts_run(language: str, remotes: Path, tmp_path: Path) -> None:
     folder.mkdir()
 
     def run(document: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(path), "1"], input=document, capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        return subprocess.run(
+            [str(path), "1"], input=document, capture_output=True, text=True, cwd=tmp_path, timeout=30
+        )
 
     document = "<DS_DRIVER_ACTION_DATA><DATASTORE><BASE_PATH>{}</BASE_PATH></DATASTORE></DS_DRIVER_ACTION_DATA>"
     done = run(document.format(folder))
@@ -93,6 +95,6 @@ def test_the_bash_script_is_clean(tmp_path: Path) -> None:
     assert script
     path = tmp_path / "monitor"
     path.write_text(script[1])
-    command = ["shellcheck", "--exclude=SC1091,SC2016", path]
+    command = ["shellcheck", "--exclude=SC1091,SC2016", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
