@@ -47,6 +47,12 @@ def fill(world: World) -> None:
     shutil.copy(world.images / OVERLAID, world.root / "source" / "image")
 
 
+def packed(world: World) -> None:
+    """A disk in a compressed tar."""
+    fill(world)
+    tool("tar", "-czf", world.root / PACKED, "-C", world.root / "source", "image")
+
+
 def old_disk(world: World) -> None:
     """What an earlier run, or a stock driver, left where the disk belongs."""
     fill(world)
@@ -196,10 +202,12 @@ def context(driver: dict[str, Any], **more: Any) -> Callable[[World], dict[str, 
 
 
 SOURCE = Path("source/image")
+PACKED = Path("source/image.tar.gz")
 ORIGIN = Path("1", CHAINED)
 
 CASES = [
     Case("cp", "ds_cp", fill, new(source=SOURCE), new_image=True),
+    Case("cp, unpacked", "ds_cp", packed, new(source=PACKED, size=2, convert_to="raw"), new_image=True),
     Case("cp, converted", "ds_cp", fill, new(source=SOURCE, convert_to="raw", size=2), new_image=True),
     Case("mkfs", "ds_mkfs", fill, new(format="raw", size=4), new_image=True),
     Case("mkfs, qcow2 with ext4", "ds_mkfs", fill, new(format="qcow2", size=4, fs="ext4"), new_image=True),
