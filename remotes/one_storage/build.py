@@ -127,16 +127,11 @@ def below(root: Path) -> list[Entry]:
         for path in files_below(remotes / kind):
             if path.name != Path(__file__).name:
                 data = path.read_bytes()
-                entries.append(Entry(path.relative_to(remotes).as_posix(), data, is_command(path, data)))
+                entries.append(Entry(path.relative_to(remotes).as_posix(), data, data.startswith(b"#!")))
     for kind in PLUGINS:
         for path in files_below(plugins / kind):
             entries.append(Entry(f"{CORE}/plugins/{path.relative_to(plugins).as_posix()}", path.read_bytes()))
     return entries
-
-
-def is_command(path: Path, data: bytes) -> bool:
-    """Whether a file of the core is run by its name; one that is sourced says its shell, too."""
-    return data.startswith(b"#!") and path.suffix != ".sh"
 
 
 def from_installer(archive: Path) -> list[Entry]:
