@@ -102,6 +102,13 @@ _SNAPSHOT: Spec = {
 }
 _DIRECTORIES: Spec = {"safe_dirs": _list(), "restricted_dirs": _list()}
 _FILESYSTEM: Spec = {"fs": _text(""), "fs_options": _list(), "supported_fs": _list()}
+_WAY: Spec = {
+    "source": _text(required=True),
+    "destination": _text(required=True),
+    "source_datastore": _text(required=True),
+    "peer_role": _text("destination", choices=["source", "destination"]),
+    "disks": _list(),
+}
 _DISK: Spec = {
     **_DATASTORE,
     "source": _text(required=True),
@@ -207,6 +214,9 @@ ACTIONS: dict[str, Action] = {
     ),
     "tm_mvds": Action(
         "tm",
+    "tm_premigrate": Action("tm", "premigrate", _COMMON, _PEER, _DATASTORE, _WAY),
+    "tm_postmigrate": Action("tm", "postmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
+    "tm_failmigrate": Action("tm", "failmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
         "mvds",
         _COMMON,
         _SYSTEM,

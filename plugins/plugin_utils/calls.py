@@ -54,6 +54,7 @@ class Call:
     :ivar bridges: hosts that can reach the datastore when the front-end cannot (BRIDGE_LIST); one of them leads.
     :ivar turn: number that decides which of them.
     """
+    :ivar others: calls other drivers that have a part in it, before the action; given the driver's own name.
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class Call:
         turn: int = 0,
     ) -> None:
         self.bridges = bridges or []
+        others: Callable[[str], None] | None = None,
         self.turn = turn
+        self.others = others
         self.asks = asks or []
         self.action = action
         self.complete = complete

@@ -330,6 +330,17 @@ def _of_disk(action: str) -> Callable[[list[str]], Call]:
     return make
 
 
+def _hook(action: str) -> Callable[[list[str]], Call]:
+    """The call of a hook around a live migration."""
+
+    def make(given: list[str]) -> Call:
+        from .calls_tm_migrate import hook
+
+        return hook(action, given)
+
+    return make
+
+
 _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "clone": _clone,
     "ln": _ln,
@@ -340,6 +351,7 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "mkimage": _mkimage,
     "mkswap": _mkswap,
     **{name: _of_disk(name) for name in ("resize", "cpds", "snap_create", "snap_delete", "snap_revert")},
+    **{name: _hook(name) for name in ("premigrate", "postmigrate", "failmigrate")},
     "monitor": _monitor,
     "monitor_ds": _monitor_ds,
 }

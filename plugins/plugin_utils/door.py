@@ -117,6 +117,8 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
         if driver.idle(wrapper.action, options):
             voice.lines(nothing)
             return 0
+        if call.others and not explain:
+            call.others(wrapper.mad)
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
         if explain:
             voice.lines(_explained(result, options, placement.lead or os.uname().nodename))

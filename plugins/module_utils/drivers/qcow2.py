@@ -16,9 +16,11 @@ from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, Move, PublishForGood, SetAside
 from ..steps.images import Convert, CreateOverlay, Resize
 from ..steps.transfer import CopyFile, CopyTree
-from .base import Answer, Plan, Request, base, clean_path, inside, parent
-from .vm_files import Disk, is_disk, publish, settled, vm_key
+from .base import Answer, Plan, Request, base, clean_path, parent
+from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
+from .vm_migrate import HOOKS, Migrating
 from .vm_monitor import VmMonitor
+from .vm_move import own_names, same_place
 from .vm_save import Saving
 
 TYPE_CHECKING = False
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(Saving, VmMonitor):
+class Qcow2(Migrating, Saving, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"
     in_place = True
-    leads = {**Saving.leads, "mv": "destination"}
+    leads = {**Saving.leads, **Migrating.hook_leads, "mv": "destination"}
 
     # ------------------------------------------------------------ clone
 
@@ -159,6 +161,8 @@ class Qcow2(Saving, VmMonitor):
         """Moves that move nothing: a disk travels with its directory, a directory on the same storage stays."""
         if action == "mvds":
             return True
+        if action in HOOKS:
+            return self.idle_hook(action, options)
         if action != "mv":
             return super().idle(action, options)
         source = clean_path(options["source"], "source")
@@ -179,15 +183,20 @@ class Qcow2(Saving, VmMonitor):
             if request.look(destination):
                 return Answer(path=destination)
             raise Missing(f"The directory {source} is not there", request.site.lead.name)
+        if base(source) == base(destination) and same_place(request, LEAD, new, old):
+            return Answer(path=destination)
         claims = self.claims_mv(request.options)
         shop = request.shop(claims[0])
         part = os.path.join(shop, base(destination))
         aside = part + ".old" if request.look(destination) else ""
         away = os.path.join(request.shop(claims[1]), base(source) + ".moved")
-        steps: list[Step] = [CopyTree(LEAD, source, part, new)]
         beside = parent(old) == parent(new) and request.look(new) is not None
         if beside and not aside and request.site.lead.same_file_system(old, new):
-            return Plan([Move(LEAD, source, destination, parent(old))])
+            # names first: once it is renamed, nobody comes back to them
+            named = own_names(request, source, destination, source, LEAD, LEAD)
+            return Plan([*named, Move(LEAD, source, destination, parent(old))])
+        steps: list[Step] = [CopyTree(LEAD, source, part, new)]
+        steps += own_names(request, source, destination, part, LEAD, LEAD)
         steps.append(PublishForGood(LEAD, part, destination, new, aside, "directory"))
         steps.append(Discard(LEAD, source, away, old, "directory"))
         return Plan(steps)
@@ -202,18 +211,6 @@ class Shared(Qcow2):
 def image_key(image: str) -> str:
     """The name under which an image is locked in its datastore."""
     return "image-" + base(image)
-
-
-def moved(options: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Source and destination directories of a VM and the datastores they lie in, checked by name."""
-    old = clean_path(options["source_datastore"], "datastore")
-    new = clean_path(options["datastore"], "datastore")
-    source = inside(clean_path(options["source"], "source"), old, "source")
-    destination = inside(clean_path(options["destination"], "destination"), new, "destination")
-    for path, root in ((source, old), (destination, new)):
-        if parent(path) != root and not is_disk(path):
-            raise Refused(f"{path} is not a VM's directory of {root}")
-    return source, destination, old, new
 
 
 def layers(shop: str, disk: Disk) -> list[Step]:

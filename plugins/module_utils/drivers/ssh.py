@@ -17,9 +17,11 @@ from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, Writ
 from ..steps.images import Rebase, Resize
 from ..steps.transfer import Send
 from .base import Answer, Plan, Request, base, clean_path, parent
-from .qcow2 import image_key, moved
-from .vm_files import Disk, is_disk, publish, settled, vm_key
+from .qcow2 import image_key
+from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
+from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
+from .vm_move import own_names, same_place
 from .vm_save import SavingOver
 
 TYPE_CHECKING = False
@@ -32,19 +34,20 @@ if TYPE_CHECKING:
 MARKER = "ssh\n"
 
 
-class Ssh(SavingOver, VmMonitor):
+class Ssh(MigratingOver, SavingOver, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"
     leads = {
         **SavingOver.leads,
+        **MigratingOver.hook_leads,
         "clone": "frontend",
         "ln": "frontend",
         "mv": "pair",
         "mvds": "frontend",
         "cpds": "frontend",
     }
-    peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context")
+    peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context", *HOOKS)
 
     # ------------------------------------------------------------ clone, ln
 
@@ -126,6 +129,8 @@ class Ssh(SavingOver, VmMonitor):
         """
         if action == "monitor":
             return True
+        if action in HOOKS:
+            return MigratingOver.idle_hook(action, options)
         if action != "mv":
             return SavingOver.idle(self, action, options)
         return is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"])
@@ -152,19 +157,25 @@ class Ssh(SavingOver, VmMonitor):
             if request.look(destination, to):
                 return Answer(path=destination)
             raise Missing(f"The directory {source} is not there", request.site.host(origin).name)
-        if source == destination and request.site.same_storage(new, old):
+        if base(source) == base(destination) and same_place(request, to, new, old):
             return Answer(path=destination)
         shop = request.shop(claims[0])
         part = os.path.join(shop, base(destination))
         aside = part + ".old" if request.look(destination, to) else ""
         steps: list[Step] = [
             Send(to, [[source, base(destination)]], shop, new),
+            *own_names(request, source, destination, part, origin, to),
             PublishForGood(to, part, destination, new, aside, "directory"),
             *marker(request, new, to),
         ]
         away = os.path.join(request.shop(claims[-1]), base(source) + ".moved")
         steps.append(Discard(origin, source, away, old, "directory"))
         return Plan(steps)
+
+    def marker_there(self, request: Request) -> list[Step]:
+        """The host that gets a VM monitors it itself (contract-tm 5.4)."""
+        way = Way(request.options)
+        return marker(request, way.new, way.to)
 
     # ------------------------------------------------------------ mvds
 

@@ -56,6 +56,18 @@ def is_disk(path: str) -> bool:
     return name in ("kernel", "initrd") or (name.startswith("disk.") and name[5:].isdigit())
 
 
+def moved(options: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Source and destination directories of a VM and the datastores they lie in, checked by name."""
+    old = clean_path(options["source_datastore"], "datastore")
+    new = clean_path(options["datastore"], "datastore")
+    source = inside(clean_path(options["source"], "source"), old, "source")
+    destination = inside(clean_path(options["destination"], "destination"), new, "destination")
+    for path, root in ((source, old), (destination, new)):
+        if parent(path) != root and not is_disk(path):
+            raise Refused(f"{path} is not a VM's directory of {root}")
+    return source, destination, old, new
+
+
 def check_size(size: int) -> int:
     """A size in MB that an image can have."""
     if not 0 < size <= MAX_SIZE_MB:
@@ -131,6 +143,13 @@ class VmFiles(Driver):
             steps.append(Discard(LEAD, path, os.path.join(shop, base(path)), datastore, what))
         if is_disk(path) and request.look(path + ".snap"):
             steps.append(Discard(LEAD, path + ".snap", os.path.join(shop, base(path) + ".snap"), datastore, "layers"))
+        if not is_disk(path):
+            from ..steps.migrate import receipt_path
+
+            # a VM that was to come, and goes instead
+            receipt = receipt_path(datastore, claim.key)
+            if request.look(receipt):
+                steps.append(Discard(LEAD, receipt, os.path.join(shop, base(receipt)), datastore, "receipt"))
         return Plan(steps) if steps else Answer(path=path)
 
     # ------------------------------------------------------------ context

@@ -170,7 +170,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import fetch, files, images, layers, transfer  # noqa: F401
+    from . import fetch, files, images, layers, migrate, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

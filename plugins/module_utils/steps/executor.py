@@ -59,6 +59,8 @@ class Executor:
         self._fault = fault
         self._shops = False
         self._covered: list[Claim] = []
+        self._locked: list[Claim] = []
+        self._real: dict[Claim, str] = {}
 
     # ---------------------------------------------------------------- locks
 
@@ -66,11 +68,13 @@ class Executor:
         """Take the locks, then settle what dead runs left of these objects and of others in the same datastores."""
         for claim in self.claims:
             self._refuse_root(claim)
-        # the one global order of locks: by datastore, then object; the same on every host
-        for claim in sorted(self.claims, key=lambda claim: (claim.datastore, claim.key, claim.where)):
+        for claim in self._in_order():
             host = self.site.host(claim.where)
+            if self._is_held_here(claim):
+                self._covered.append(claim)
+                continue
             try:
-                wait = 0 if self._twin(claim) else self.site.timeouts.lock
+                wait = 0 if self._twins(claim) else self.site.timeouts.lock
                 try:
                     host.lock(claim.datastore, claim.key, claim.shared, wait)
                 except BlockingIOError:
@@ -93,6 +97,7 @@ class Executor:
                 # a reader on a host where the image datastore is mounted read-only cannot lock, and need not
                 if not (claim.shared and isinstance(trouble, NoAccess)):
                     raise trouble from error
+            self._locked.append(claim)
         for claim in self.claims:
             if not claim.shared and claim.where == LEAD:
                 try:
@@ -117,15 +122,41 @@ class Executor:
                 todo="run it as that user: for OpenNebula's, become_user oneadmin",
             )
 
-    def _twin(self, claim: Claim) -> bool:
-        """Whether the lead claims an object of the same name in a datastore of the same path."""
-        return claim.where == PEER and any(
-            other.where == LEAD and (other.datastore, other.key) == (claim.datastore, claim.key)
-            for other in self.claims
+    def _in_order(self) -> list[Claim]:
+        """The claims in the one global order of locks: by datastore, then object; the same on every host.
+
+        A datastore may have two names on a host, by a link or a mount: the folder that is meant counts. Of two claims
+        on one object the exclusive one comes first, as it holds for both.
+        """
+        lead = self.site.lead
+        self._real = {
+            claim: lead.real(claim.datastore) if claim.where == LEAD else claim.datastore for claim in self.claims
+        }
+        return sorted(self.claims, key=lambda claim: (self._real[claim], claim.key, claim.where, claim.shared))
+
+    def _is_held_here(self, claim: Claim) -> bool:
+        """Whether the lead holds the object already, under another name of the datastore."""
+        return claim.where == LEAD and any(
+            other.where == LEAD and (self._real[other], other.key) == (self._real[claim], claim.key)
+            for other in self._locked
         )
 
+    def _twins(self, claim: Claim) -> list[Claim]:
+        """Claims of the other host, already held, on an object of the same name: it may be the same one.
+
+        The paths of the two datastores tell nothing, as a move may go from one to another.
+        """
+        if self.site.peer is None:
+            return []
+        return [other for other in self._locked if other.where != claim.where and other.key == claim.key]
+
     def _is_ours(self, claim: Claim) -> bool:
-        return self._twin(claim) and self.site.same_storage(claim.datastore, claim.datastore)
+        """Whether the other host's claim is on the very storage that this one is on."""
+        for other in self._twins(claim):
+            here, there = (other, claim) if other.where == LEAD else (claim, other)
+            if self.site.same_storage(here.datastore, there.datastore):
+                return True
+        return False
 
     def _workshops(self) -> list[Claim]:
         return [claim for claim in self.claims if not claim.shared and claim not in self._covered]

@@ -108,6 +108,20 @@ class Host:
         with open(path, "rb", buffering=0, opener=_at_once) as file:
             return os.pread(file.fileno(), size, 0).hex()
 
+    def in_use(self, path: str) -> bool:
+        """Whether a running QEMU writes to an image: it holds a lock on the byte that stands for writing.
+
+        That is byte 101, see RAW_LOCK_PERM_BASE and BLK_PERM_WRITE in QEMU's block/file-posix.c. On NFS the locks of
+        other hosts are seen too.
+        """
+        import fcntl
+        import struct
+
+        with open(path, "rb", buffering=0, opener=_at_once) as file:
+            wish = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 101, 1, 0)
+            found = fcntl.fcntl(file.fileno(), fcntl.F_OFD_GETLK, wish)
+        return bool(struct.unpack("hhqqixxxx", found)[0] != fcntl.F_UNLCK)
+
     def space(self, path: str) -> dict[str, int]:
         """Total, used and free bytes of the file system that holds *path*, as df counts them."""
         info = os.statvfs(path)

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all moves of a VM look at: whether both ends are one place, who uses a disk, names that would break."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from ..steps.base import LEAD
+from ..steps.files import WriteFile
+from ..steps.images import Rebase
+from ..tools import chain
+from .base import Request, base
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..steps.base import Step
+    from ..tools.host import Host
+
+_BACKING_NAME = 1023
+
+
+def same_place(request: Request, to: str, new: str, old: str) -> bool:
+    """Whether the destination's datastore *new*, on the host *to*, is in fact the source's datastore *old*.
+
+    Paths and names of hosts tell nothing: a file written at one end is looked for at the other (Q12, rule 5).
+    """
+    here, there = (new, old) if to == LEAD else (old, new)
+    return request.site.same_storage(here, there)
+
+
+def disk_names(host: Host, directory: str) -> list[str]:
+    """The disks of a VM, by their names in its directory."""
+    return [name for name in host.entries(directory) if name.startswith("disk.") and chain.is_number(name[5:])]
+
+
+def written_to(host: Host, directory: str) -> str:
+    """A disk of a VM that a QEMU on some host writes to at this moment; empty when there is none."""
+    for name in disk_names(host, directory):
+        path = os.path.join(directory, name)
+        info = host.stat(path, follow=True)
+        if info and info["kind"] == "file" and host.in_use(path):
+            return path
+    return ""
+
+
+def own_names(request: Request, source: str, destination: str, place: str, seen_from: str, where: str) -> list[Step]:
+    """Steps for names that hold the path of the directory they lie in: after a move they would lead nowhere (Q1).
+
+    Layers get relative names of their backing files, which hold at both ends. A ``.current`` marker gets the new path,
+    as stock reads all of it.
+
+    :param place: where the directory that will be the destination is now, on the host *where*: a copy in a workshop, or
+        the source itself when that will be renamed.
+    :param seen_from: the host that has *source*.
+    """
+    if source == destination:
+        return []
+    host = request.site.host(seen_from)
+    steps: list[Step] = []
+    for disk in disk_names(host, source):
+        link, snap = os.path.join(source, disk), os.path.join(source, disk + ".snap")
+        info = host.stat(link)
+        # raw disks are files, and what a guest wrote is not to be read for a header
+        if not (info and info["kind"] == "link" and host.readlink(link).startswith(disk + ".snap/")):
+            continue
+        entries = host.entries(snap)
+        for name in entries:
+            path, copy = os.path.join(snap, name), os.path.join(place, disk + ".snap", name)
+            found = host.stat(path)
+            if not found or found["kind"] != "file":
+                continue
+            if name.endswith(chain.REDIRECT):
+                text = host.read(path, 4096) or ""
+                if text.startswith(source + "/"):
+                    new = destination + text[len(source) :]
+                    steps.append(WriteFile(where, copy, new, place, text))
+                continue
+            backing = backing_name(bytes.fromhex(host.head(path, 65536)))
+            if backing.startswith(snap + "/"):
+                inner = f"{disk}.snap/{base(backing)}" if disk + ".snap" in entries else base(backing)
+                steps.append(Rebase(where, copy, inner))
+    return steps
+
+
+def backing_name(head: bytes) -> str:
+    """The name of the backing file in a qcow2 header, as it is written; empty when there is none."""
+    if len(head) < 20 or not head.startswith(b"QFI\xfb"):
+        return ""
+    _version, offset, length = struct.unpack(">IQI", head[4:20])
+    if not offset or not 0 < length <= _BACKING_NAME:
+        return ""
+    return os.path.normpath(head[offset : offset + length].decode("utf-8", "replace"))
