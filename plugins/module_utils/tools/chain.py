@@ -269,11 +269,13 @@ def sound(host: Host, snap: str, roots: Sequence[str], but: str = "") -> list[La
 def name_like(neighbour: Layer | None, path: str) -> str:
     """What a new layer calls its backing file *path*, a file of the same snapshot directory as its neighbour's.
 
-    :param neighbour: the layer that it replaces or stands beside: absolute names stay absolute, relative ones relative.
+    :param neighbour: the layer that it replaces or stands beside: absolute names stay absolute, relative ones relative,
+        and where names have no folder, as the driver local writes them, this one has none.
     """
-    folder = os.path.dirname(neighbour.backing) if neighbour else ""
-    name = os.path.basename(path)
-    if folder and os.path.basename(folder) == os.path.basename(os.path.dirname(path)):
+    if neighbour is None or not neighbour.backing:
+        return path
+    folder, name = os.path.dirname(neighbour.backing), os.path.basename(path)
+    if not folder or os.path.basename(folder) == os.path.basename(os.path.dirname(path)):
         return os.path.join(folder, name)
     return path
 

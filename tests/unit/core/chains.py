@@ -98,10 +98,11 @@ def write(data: bytearray, path: Path, image_format: str, number: int) -> None:
         piece.unlink()
 
 
-def layers(world: World, count: int, relative: bool = False, linked: bool = False) -> Chain:
+def layers(world: World, count: int, relative: bool = False, linked: bool = False, bare: bool = False) -> Chain:
     """An image with *count* snapshots as layers, each standing on the one before.
 
     :param relative: whether layers name each other by way of the link to the directory itself.
+    :param bare: whether they name each other by the number alone, as the driver local does.
     :param linked: whether the bottom is a file of the directory, and the image a link to the top.
     """
     chain = Chain(world, "qcow2")
@@ -116,6 +117,7 @@ def layers(world: World, count: int, relative: bool = False, linked: bool = Fals
     for number in range(count):
         chain.golden[number] = bytes(data)
         name = f"{NAME}.snap/{number}" if relative else chain.snap / str(number)
+        name = str(number) if bare else name
         top = chain.snap / str(number + 1)
         tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", name, top, cwd=world.images)
         write(data, top, "qcow2", number + 1)
@@ -130,14 +132,13 @@ def branched(world: World, **how: bool) -> Chain:
     """Snapshots 0 ← 1 and 0 ← 2 with the active layer on 2: after a revert to 0 (contract-ds 15, S7)."""
     chain = layers(world, 2, **how)
     top = chain.snap / "2"
-    name = info(top)["backing-filename"].replace(".snap/1", ".snap/0")
+    below = info(top)["backing-filename"][:-1]
     top.unlink()
-    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", name, top)
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", f"{below}0", top)
     data = bytearray(chain.golden[0])
     write(data, top, "qcow2", 2)
     chain.golden[2] = bytes(data)
-    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", name.replace(".snap/0", ".snap/2"),
-         chain.snap / "3")  # fmt: skip
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", f"{below}2", chain.snap / "3")
     write(data, chain.snap / "3", "qcow2", 3)
     chain.golden[-1] = bytes(data)
     if chain.source.is_symlink():

@@ -31,6 +31,7 @@ SHAPES: dict[str, dict[str, bool]] = {
     "relative": {"relative": True},
     "linked": {"linked": True},
     "relative, linked": {"relative": True, "linked": True},
+    "bare, linked": {"bare": True, "linked": True},
 }
 PER_SHAPE = pytest.mark.parametrize("how", SHAPES.values(), ids=SHAPES.keys())
 PER_COUNT = pytest.mark.parametrize("count", [1, 2, 20])
@@ -47,7 +48,8 @@ def test_a_revert_begins_again_on_the_snapshot(world: World, how: dict[str, bool
         chain.run("revert", target)
         chain.check(now=chain.golden[target])
         assert info(chain.active())["backing-filename-format"] == "qcow2"
-        assert os.path.isabs(info(chain.active())["backing-filename"]) != how.get("relative", False)
+        folder = "" if how.get("bare") else f"{NAME}.snap" if how.get("relative") else str(chain.snap)
+        assert info(chain.active())["backing-filename"] == os.path.join(folder, str(target))
     assert no_digest(chain)
     assert world.is_tidy()
 
