@@ -145,6 +145,7 @@ ACTIONS: dict[str, Action] = {
             "md5": _text(""),
             "sha1": _text(""),
             "sha256": _text(""),
+            "feed": _text(""),
             "decompress": _flag(True),
             "plain": _flag(False),
             "sparse": _flag(True),
@@ -172,6 +173,7 @@ ACTIONS: dict[str, Action] = {
         "clone",
         _COMMON,
         _NEW_IMAGE,
+        _PEER,
         {
             "source": _text(required=True),
             "format": _text("raw", choices=_FORMATS),
@@ -212,11 +214,11 @@ ACTIONS: dict[str, Action] = {
             "source_lost": _flag(False),
         },
     ),
-    "tm_mvds": Action(
-        "tm",
     "tm_premigrate": Action("tm", "premigrate", _COMMON, _PEER, _DATASTORE, _WAY),
     "tm_postmigrate": Action("tm", "postmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
     "tm_failmigrate": Action("tm", "failmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
+    "tm_mvds": Action(
+        "tm",
         "mvds",
         _COMMON,
         _SYSTEM,

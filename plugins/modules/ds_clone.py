@@ -15,8 +15,8 @@ description:
     image is cloned.
   - An image that is a chain of layers becomes one that stands alone. Otherwise the file is copied as it is,
     with its holes, and where the file system can, blocks are shared in place of copied.
-  - The lead is the host that has both image datastores, in a normal installation the front-end. There is no
-    peer.
+  - The lead is the host that has the datastore of the new image, in a normal installation the front-end. O(peer) is
+    the host that has the image which is copied, if that is another one.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.datastore
   - one_storage.drivers.new_image
+  - one_storage.drivers.peer
 options:
   source:
     description: Path of the image that is copied (C(SOURCE) of the image).

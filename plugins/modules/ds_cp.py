@@ -23,7 +23,8 @@ description:
     could read another file of the host must never get into a datastore.
   - How far it is stands in syslog and in C(.one_storage/image-*.status) in the datastore, which the command
     C(one_storage/progress) in the remotes directory shows.
-  - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
+  - The lead is the host that has the image datastore, in a normal installation the front-end, else a bridge. There
+    is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
@@ -42,6 +43,13 @@ options:
         O(restricted_dirs).
     type: str
     required: true
+  feed:
+    description:
+      - Path of a socket on the lead through which another host sends what is in O(source), because only that host can
+        read it. The wrappers set it for datastores behind a bridge. Its folder must be closed to other users.
+      - If empty, the lead reads O(source) itself.
+    type: str
+    default: ''
   size:
     description:
       - Size in MB that was counted for the image (C(SIZE) of the image). Neither the bytes that arrive nor the

@@ -9,11 +9,29 @@ from ..module_utils.tools.ssh import check_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .calls import Call
     from .oned import Oned
 
 #: oned's states of a host that is not asked for anything: error (3, and 5 while it is looked at again), disabled (4,
 #: and 7 likewise), offline (8).
 _DOWN = frozenset("34578")
+
+
+def route(call: Call, oned: Oned) -> tuple[str, str]:
+    """The bridge that leads, and the one that has the origin of a clone; empty for the front-end.
+
+    One that reaches both datastores is best: then nothing goes over the network.
+    """
+    both = [bridge for bridge in call.bridges if bridge in call.origins]
+    if both:
+        try:
+            bridge = choose(both, call.turn, oned)
+            return bridge, bridge
+        except Unreachable:
+            # one of each may still be up
+            pass
+    lead = choose(call.bridges, call.turn, oned) if call.bridges else ""
+    return lead, choose(call.origins, call.turn, oned) if call.origins else ""
 
 
 def choose(bridges: list[str], turn: int, oned: Oned) -> str:

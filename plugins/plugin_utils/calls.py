@@ -52,9 +52,10 @@ class Call:
     :ivar hasty: whether the lead may be called while oned is still being asked.
     :ivar asks: kind and id of the objects that oned will be asked for.
     :ivar bridges: hosts that can reach the datastore when the front-end cannot (BRIDGE_LIST); one of them leads.
+    :ivar origins: the same of the datastore that a clone is made from.
     :ivar turn: number that decides which of them.
-    """
     :ivar others: calls other drivers that have a part in it, before the action; given the driver's own name.
+    """
 
     def __init__(
         self,
@@ -66,12 +67,14 @@ class Call:
         hasty: bool = True,
         asks: list[tuple[str, int]] | None = None,
         bridges: list[str] | None = None,
+        origins: list[str] | None = None,
         turn: int = 0,
-    ) -> None:
-        self.bridges = bridges or []
         others: Callable[[str], None] | None = None,
-        self.turn = turn
+    ) -> None:
         self.others = others
+        self.bridges = bridges or []
+        self.origins = origins or []
+        self.turn = turn
         self.asks = asks or []
         self.action = action
         self.complete = complete
@@ -129,7 +132,7 @@ def words(text: str, where: str) -> list[str]:
 
 def filesystem(context: Context, fs: str) -> dict[str, Any]:
     """File system options out of datastore.conf (contract-ds 5.6)."""
-    supported = context.settings.datastore("SUPPORTED_FS", "ext2,ext3,ext4,xfs")
+    supported = context.settings.datastore("SUPPORTED_FS")
     name = "FS_OPTS_" + fs
     given = context.settings.datastore(name) if fs.isidentifier() else ""
     return {

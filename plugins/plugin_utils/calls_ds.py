@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 CDROM = 1
 FILES = 2
 
-_REMOTE = "/var/tmp/one"
 #: Attributes of a datastore that ask for what is not done here.
 _NOT_DONE = ("NFS_AUTO_ENABLE",)
 #: Actions that do without a bridge: what is to be imported is asked for its size here (contract-ds 8.4).
@@ -157,8 +156,6 @@ def _mkfs(context: Context, data: Data) -> dict[str, Any]:
 
 def _clone(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
-    if text(data.root, "SOURCE_BRIDGE_LIST").strip():
-        raise Unsupported("The image's datastore has BRIDGE_LIST, which these drivers do not support")
     return {
         **context.settings.common(),
         **data.new_image(),
@@ -303,13 +300,10 @@ def call(mad: str, action: str, given: list[str]) -> Call:
     complete, reply = found
     data = Data()
 
-    def completed(context: Context, here: bool) -> dict[str, Any]:
+    def completed(context: Context, _here: bool) -> dict[str, Any]:
         # the folder that oned chose is the driver, whatever the document says
-        options = {**complete(context, data), "driver": mad}
-        if "helpers" in options and not here:
-            # on a bridge they lie where onehost sync puts them
-            options["helpers"] = context.settings.text("REMOTE_DIRECTORY", _REMOTE) + "/datastore"
-        return options
+        return {**complete(context, data), "driver": mad}
 
     bridges = [] if action in _ON_THE_FRONT_END else data.setting("BRIDGE_LIST").split()
-    return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, turn=data.turn())
+    origins = text(data.root, "SOURCE_BRIDGE_LIST").split() if action == "clone" else []
+    return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, origins=origins, turn=data.turn())

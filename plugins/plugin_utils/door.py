@@ -17,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..module_utils.drivers.base import Driver
     from .calls import Call
+    from .feeding import Feeding
     from .launch import Placement
     from .oned import Oned
 
@@ -108,17 +110,20 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
         return 0
     driver.method(wrapper.action)
     rule = driver.leads.get(wrapper.action, "node")
-    placement = Placement(rule, call.hosts, settings, wrapper.kind, _bridge(call, settings))
+    placement = Placement(rule, call.hosts, settings, wrapper.kind, *_bridges(call, settings))
     launch = Launch(placement, settings, voice, call.action, wrapper.mad, wrapper.system)
+    feeding: Feeding | None = None
     try:
         if call.hasty:
             launch.prepare()
         options = _options(wrapper, call, settings, placement)
+        if call.others and not explain:
+            call.others(wrapper.mad)
         if driver.idle(wrapper.action, options):
             voice.lines(nothing)
             return 0
-        if call.others and not explain:
-            call.others(wrapper.mad)
+        if not placement.here and not explain:
+            feeding = _feeding(driver, wrapper.action, options, placement, settings)
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
         if explain:
             voice.lines(_explained(result, options, placement.lead or os.uname().nodename))
@@ -130,6 +135,8 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
             voice.log("DEBUG", f"launcher {launch.name}, run {result.get('run_id')}")
     finally:
         launch.close()
+        if feeding:
+            feeding.close()
     return 0
 
 
@@ -145,13 +152,31 @@ def _say_constant(voice: Voice, action: str, values: dict[str, Any], nothing: li
         reply(action)(voice, values)
 
 
-def _bridge(call: Call, settings: Settings) -> str:
-    """The bridge that leads, when the datastore has some."""
-    if not call.bridges:
-        return ""
-    from .bridges import choose
+def _bridges(call: Call, settings: Settings) -> tuple[str, str]:
+    """The bridge that leads, and the one that has the origin of a clone; empty without bridges."""
+    if not call.bridges and not call.origins:
+        return "", ""
+    from .bridges import route
 
-    return choose(call.bridges, call.turn, _oned(settings))
+    return route(call, _oned(settings))
+
+
+def _feeding(
+    driver: Driver, action: str, options: dict[str, Any], placement: Placement, settings: Settings
+) -> Feeding | None:
+    """What sends a bridge the source that only this machine can read; None when there is no such thing."""
+    source = driver.fed(action, options)
+    if source is None:
+        return None
+    from ..module_utils.tools.peer import Settings as Reach
+    from .feeding import Feeding
+
+    python = settings.text("NODE_PYTHON", "/usr/bin/python3")
+    connect = settings.number("CONNECT_TIMEOUT", 30)
+    reach = Reach(python, settings.text("CIPHERS", "aes128-gcm@openssh.com"), connect, options["stall_timeout"])
+    feeding = Feeding(source, placement.lead, reach)
+    options["feed"] = feeding.socket
+    return feeding
 
 
 def _oned(settings: Settings) -> Oned:

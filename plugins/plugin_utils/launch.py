@@ -27,9 +27,14 @@ class Placement:
     :ivar lead: name of the lead; ``here`` says whether it is this machine.
     :ivar peer: name of the peer; empty when there is none.
     :ivar peer_role: what the peer is in a move: source or destination.
+
+    :param bridge: the host that leads in place of the front-end (BRIDGE_LIST).
+    :param origin: the host that has what is cloned, when that is another one.
     """
 
-    def __init__(self, rule: str, hosts: dict[str, str], settings: Settings, kind: str, bridge: str = "") -> None:
+    def __init__(
+        self, rule: str, hosts: dict[str, str], settings: Settings, kind: str, bridge: str = "", origin: str = ""
+    ) -> None:
         self._names = _our_names(settings)
         source, destination = hosts.get("source", ""), hosts.get("destination", "")
         self.peer_role = "destination"
@@ -37,7 +42,7 @@ class Placement:
         #: Whether the action belongs to the machine that runs the wrapper, which may know no other way to run it.
         self.pinned = rule == "here"
         if kind == "ds" or bridge:
-            self.lead = bridge
+            self.lead, self.peer = bridge, origin
         elif rule == "pair":
             self._pair(source, destination)
         elif rule == "frontend":

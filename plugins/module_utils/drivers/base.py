@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from ..steps.base import Site, Step
+    from ..tools.sources import Source
 
     Reply = Union["Plan", "Answer"]
 
@@ -98,6 +99,13 @@ class Driver:
     def idle(self, action: str, options: dict[str, Any]) -> bool:
         """Whether the options alone say that there is nothing to do; then no host is even asked."""
         return False
+
+    def fed(self, action: str, options: dict[str, Any]) -> Source | None:
+        """The source of an image, open, when the front-end alone can read it and another host is to import it.
+
+        Asked on the front-end, before the action; None when there is no such source, or that host can fetch it itself.
+        """
+        return None
 
     def claims_for(self, action: str, options: dict[str, Any]) -> list[Claim]:
         """What the action locks, the home of its journal first."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import Missing, from_os
-from ..steps.base import LEAD
+from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
 from .base import Answer, Plan, Request, base, clean_path, parent
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Fs(Imports, Exports, Snapshots):
     """Images as files. Each group of actions has a file of its own."""
 
+    peer_actions = ("clone",)
     looking = ("stat", "monitor")
     answering = ("cp", "mkfs", "clone", "export")
 
@@ -52,12 +53,15 @@ class Fs(Imports, Exports, Snapshots):
 
     def claims_clone(self, options: dict[str, Any]) -> list[Claim]:
         origin = clean_path(options["source"], "image")
-        return [*self.claims(options), Claim(LEAD, parent(origin), "image-" + base(origin), shared=True)]
+        read = Claim(PEER if options["peer"] else LEAD, parent(origin), "image-" + base(origin), shared=True)
+        new = self.claims(options)
+        # on the other host the new image has a workshop too, in the origin's datastore
+        return [*new, Claim(PEER, parent(origin), new[0].key), read] if options["peer"] else [*new, read]
 
     def clone(self, request: Request) -> Reply:
         """Copy an image; a chain of layers is folded in (contract-ds 8.5)."""
         from ..steps.images import Convert
-        from ..steps.transfer import CopyFile
+        from ..steps.transfer import CopyFile, Send
         from ..tools import chain
 
         claim = self.claims(request.options)[0]
@@ -66,19 +70,28 @@ class Fs(Imports, Exports, Snapshots):
         if request.look(final):
             return Answer(source=self.as_given(request), format=wanted)
         origin = clean_path(request["source"], "image")
-        info = request.look(origin)
+        # the host that has the origin: another bridge's datastore is not to be seen here
+        where = PEER if request["peer"] else LEAD
+        host = request.site.host(where)
+        info = request.look(origin, where)
         if info is None:
-            raise Missing(f"The image {origin} is not there", request.site.lead.name)
+            raise Missing(f"The image {origin} is not there", host.name)
         part = os.path.join(request.shop(claim), "image")
-        lead, top, chained = request.site.lead, origin, info["kind"] == "link"
+        publish = [MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")]
+        top, chained = origin, info["kind"] == "link"
         if request["format"] == "qcow2":
             # what the image holds is in its highest layer, which may not be the file of its name
-            top = top_of(lead, origin, "qcow2")
-            chained = len(chain.layers(lead, top, [parent(origin)])) > 1 or chained
-        copy: Step = CopyFile(LEAD, top, part, root)
-        if chained or wanted != request["format"]:
-            copy = Convert(LEAD, top, request["format"], part, wanted)
-        return Plan([copy, MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")])
+            top = top_of(host, origin, "qcow2")
+            chained = len(chain.layers(host, top, [parent(origin)])) > 1 or chained
+        changes = chained or wanted != request["format"]
+        if not request["peer"]:
+            copy = Convert(LEAD, top, request["format"], part, wanted) if changes else CopyFile(LEAD, top, part, root)
+            return Plan([copy, *publish])
+        there = request.shop(self.claims_clone(request.options)[1])
+        steps: list[Step] = []
+        if changes:
+            steps, top = [Convert(PEER, top, request["format"], os.path.join(there, "image"), wanted)], f"{there}/image"
+        return Plan([*steps, Send(LEAD, [[top, "image"]], request.shop(claim), root), *publish])
 
     # ------------------------------------------------------------ rm
 

@@ -90,14 +90,14 @@ class Imports(FsImages):
             feed=request["feed"],
         )
 
-    def fed(self, options: dict[str, Any]) -> Source | None:
+    def fed(self, action: str, options: dict[str, Any]) -> Source | None:
         """A file of this machine, or what its keys and helpers reach; what is said of sources holds here too."""
         from ..steps.base import Site, Timeouts
         from ..tools.host import Host
         from ..tools.sources import Options, open_source, rate_of, scheme_of
 
         source = str(options.get("source", ""))
-        if "feed" not in options or ("://" in source and scheme_of(source) in _FETCHED_ANYWHERE):
+        if action != "cp" or ("://" in source and scheme_of(source) in _FETCHED_ANYWHERE):
             return None
         stall = options["stall_timeout"]
         site = Site(Host(os.uname().nodename), None, "", Timeouts(stall=stall))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..tools.intake import Taken
     from ..tools.progress import Progress
-    from ..tools.sources import Source
+    from ..tools.sources import Options, Source
 
 
 class Fetch(Step):
@@ -30,7 +30,7 @@ class Fetch(Step):
     :param sparse: leave blocks of zeros out of the file.
     :param more: what has a default: ``decompress`` and ``archives``, take such packing off; ``disk``, refuse what
         must not be opened as a disk as soon as its header is there; ``rate``, most bytes per second; ``verify``, check
-        TLS certificates; ``helpers``, the folder of stock's datastore scripts.
+        TLS certificates; ``helpers``, the folder of stock's datastore scripts; ``feed``, the socket of a relay (:mod:`..tools.relay`).
     """
 
     kind: ClassVar[str] = "fetch"
@@ -61,7 +61,7 @@ class Fetch(Step):
     def do(self, site: Site) -> None:
         import errno
 
-        from ..tools.sources import Options, open_source
+        from ..tools.sources import Options
 
         host = site.host(self.where)
         host.make_directory(os.path.dirname(self.part))
@@ -72,7 +72,7 @@ class Fetch(Step):
             secrets=site.secrets,
             helpers=self.more.get("helpers", ""),
         )
-        source = open_source(site.private.get(self.source, self.source), options)
+        source = self._open(site.private.get(self.source, self.source), options)
         try:
             self._take(site, source)
         except OSError as error:
@@ -85,6 +85,15 @@ class Fetch(Step):
             raise
         finally:
             source.close()
+
+    def _open(self, source: str, options: Options) -> Source:
+        if self.more.get("feed"):
+            from ..tools.sources.relayed import RelayedSource
+
+            return RelayedSource(self.more["feed"], options)
+        from ..tools.sources import open_source
+
+        return open_source(source, options)
 
     def _take(self, site: Site, source: Source) -> None:
         from ..tools.progress import Progress

@@ -8,7 +8,8 @@ import pytest
 from lxml import etree
 
 from plugins.module_utils._errors import BadCall, StorageError, Unreachable
-from plugins.plugin_utils.bridges import choose
+from plugins.plugin_utils.bridges import choose, route
+from plugins.plugin_utils.calls import Call
 from plugins.plugin_utils.oned import Oned
 
 UP, ALSO_UP = 2, 1
@@ -45,6 +46,21 @@ class Pool(Oned):
 )
 def test_one_that_is_up(states: dict[str, int] | None, turn: int, chosen: str) -> None:
     assert choose(["h1", "h2", "h3"], turn, Pool(states)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("bridges", "origins", "states", "way"),
+    [
+        ("h1 h2", "", {}, ("h1", "")),
+        ("", "h3", {}, ("", "h3")),
+        ("h1", "h3", {}, ("h1", "h3")),
+        ("h1 h2", "h2 h3", {}, ("h2", "h2")),
+        ("h1 h2", "h2 h3", {"h2": 8}, ("h1", "h3")),
+    ],
+)
+def test_the_way_of_a_clone(bridges: str, origins: str, states: dict[str, int], way: tuple[str, str]) -> None:
+    call = Call("ds_clone", lambda _context, _here: {}, bridges=bridges.split(), origins=origins.split())
+    assert route(call, Pool(states)) == way
 
 
 def test_none_is_up() -> None:

@@ -248,9 +248,11 @@ def test_bad_documents_give_one_sentence(action: str, text: str, wanted: str) ->
     assert isinstance(caught.value, (BadCall, Unsupported))
 
 
-def test_a_clone_from_a_bridged_datastore_is_not_done() -> None:
-    with pytest.raises(Unsupported, match="The image's datastore has BRIDGE_LIST"):
-        options("clone", document(more="<SOURCE_BRIDGE_LIST>h1</SOURCE_BRIDGE_LIST>"))
+def test_bridges_of_a_clones_origin() -> None:
+    text = document(template="<BRIDGE_LIST>h1</BRIDGE_LIST>", more="<SOURCE_BRIDGE_LIST>h2 h3</SOURCE_BRIDGE_LIST>")
+    with stdin(text.encode()):
+        call = calls_ds.call("fs", "clone", ["7"])
+    assert (call.bridges, call.origins) == (["h1"], ["h2", "h3"])
 
 
 @pytest.mark.parametrize("action", ["cp", "mkfs", "clone", "rm", "monitor", "export", "stat"])
