@@ -102,8 +102,8 @@ class Snapshots(VmFiles):
         final = os.path.join(stack.snap, str(number))
         there, disk = request.look(final), request.look(stack.file)
         if there and disk and there["kind"] == "file":
-            # a copy that is younger than the disk's last change is that of an earlier run
-            if there["changed"] >= disk["changed"]:
+            # a copy that is younger than the disk's last change is that of an earlier run; equal times prove nothing
+            if there["changed"] > disk["changed"]:
                 return Answer(path=stack.disk.path, snapshot=final)
             if not request["force"]:
                 raise _taken(request, stack, number, final)
