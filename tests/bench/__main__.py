@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import copies, imports, local, many, node, peers
+from tests.bench import copies, imports, local, many, monitoring, node, peers
 from tests.bench.hands import BenchError
 from tests.bench.report import Report
 from tests.bench.rows import Findings
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Scene, int], Findings]]] = {
     "node": ("actions on a node", node.measure),
     "peers": ("actions of two hosts", peers.measure),
     "many": ("15 actions at once", many.measure),
+    "monitoring": ("monitoring of many VMs", monitoring.measure),
     "copies": ("copies of a large image", copies.measure),
     "imports": ("what start-up is spent on", imports.measure),
 }

@@ -19,7 +19,7 @@ class Row:
 
     :ivar floor: milliseconds of the bare thing; None when there is none.
     :ivar ours: milliseconds, or megabytes when :attr:`unit` says so.
-    :ivar target: the greatest ratio to the floor; the greatest number of megabytes where there is no floor. None: for
+    :ivar target: the greatest ratio to the floor; the greatest figure itself where there is no floor. None: for
         information.
     """
 

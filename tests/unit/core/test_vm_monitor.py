@@ -400,10 +400,59 @@ def test_a_child_that_fails(task: Callable[[], Any], kind: type[OSError], words:
 
 
 def test_values_of_any_size_come_through() -> None:
-    values = [{"a": "x" * 300_000}, [], None, "ä\n"]
+    values: list[Any] = [{"a": "x" * 300_000}, [], None, "ä\n"]
     assert list(aside.look("x", lambda: values, 5, 5)) == values
 
 
 def test_without_a_home_there_is_no_lock_and_still_an_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
     assert measured(world)["vms"] == []
+
+
+# ---------------------------------------------------------------- a mount that really hangs
+
+#: Mounts a file system in user space whose server never says a word, in a mount namespace of one's own.
+_HUNG = """
+import ctypes, os, sys
+handle = os.open("/dev/fuse", os.O_RDWR)
+mount = ctypes.CDLL(None, use_errno=True).mount
+options = f"fd={handle},rootmode=40000,user_id=0,group_id=0".encode()
+if mount(b"none", os.fsencode(sys.argv[2]), b"fuse", 0, options):
+    sys.exit(f"cannot mount: {os.strerror(ctypes.get_errno())}")
+sys.path.insert(0, sys.argv[1])
+from plugins.module_utils import _run
+from plugins.module_utils._errors import StorageError
+for action in ("tm_monitor", "tm_monitor_ds"):
+    for path in sys.argv[3:]:
+        try:
+            found = _run.run(action, {"driver": "qcow2", "datastore": path, "stall_timeout": 1}, _run.Mode()).result
+            print(len(found["vms"]), *found["missed"])
+        except StorageError as error:
+            print(error.code, error)
+"""
+
+
+def test_a_mount_whose_server_is_silent(world: World) -> None:
+    """Datastore 2 hangs: as the system datastore, and as that of a persistent image."""
+    written(world.disk(vm=4), 1)
+    world.disk(vm=5).parent.mkdir()
+    world.disk(vm=5).symlink_to(world.root / "2" / PLAIN)
+    begun = time.monotonic()
+    root = Path(__file__).parents[3]
+    argv = ["unshare", "--mount", "/usr/bin/python3", "-I", "-c", _HUNG, root, world.root / "2"]
+    done = subprocess.run(
+        [*map(str, argv), str(world.root / "2" / "100"), str(world.system)],
+        capture_output=True,
+        text=True,
+        timeout=25,
+    )
+    if "cannot mount" in done.stderr or "unshare:" in done.stderr or "/dev/fuse" in done.stderr:
+        pytest.skip(f"no mount of one's own: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 10
+    lines = done.stdout.splitlines()
+    hangs = f"The datastore {world.root}/2/100 does not tell its"
+    assert lines[0].startswith(f"deadline {hangs} space: nothing came for 1 seconds")
+    assert lines[2].startswith(f"deadline {hangs} disks: nothing came for 1 seconds")
+    for line in lines[1::2]:
+        assert line.startswith(f"1 The datastore {world.system} does not tell its disks: nothing came for 1 seconds")

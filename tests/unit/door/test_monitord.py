@@ -54,7 +54,7 @@ class Receiver:
 
     def messages(self) -> list[tuple[list[str], bytes]]:
         """Head and payload of everything that has come."""
-        found = []
+        found: list[tuple[list[str], bytes]] = []
         self.socket.setblocking(False)
         while True:
             try:
