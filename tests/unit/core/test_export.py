@@ -335,6 +335,16 @@ def test_a_path_that_a_shell_would_take_apart_is_refused(world: World, name: str
     assert sorted(path.name for path in store.iterdir()) == [".one_storage", PLAIN]
 
 
+def test_no_chain_is_written_where_a_shell_would_take_its_path_apart(world: World) -> None:
+    world.layered()
+    store = world.images.rename(world.root / "a b")
+    snap = store / f"{CHAINED}.snap"
+    tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", snap / "0", snap / "1")
+    with pytest.raises(Refused, match="has characters that marketplaces"):
+        act("ds_export", driver="fs", datastore=store, source=store / CHAINED, format="qcow2")
+    assert sorted(path.name for path in (store / HIDDEN).iterdir()) == ["locks"]
+
+
 @pytest.mark.parametrize("host", ["-oProxyCommand=id", "a b", "a;id", "fe80::1", "a:b"])
 def test_a_host_that_cannot_stand_in_a_url(world: World, host: str) -> None:
     world.raw()
