@@ -22,6 +22,7 @@ from plugins.module_utils._errors import (
     StorageError,
     Unreachable,
 )
+from plugins.module_utils.drivers import fs_import
 from plugins.module_utils.tools.sources import http
 from tests.unit.core.support import MIB, OVERLAID, World, act, pattern
 from tests.unit.core.test_images import made, new
@@ -211,3 +212,14 @@ def test_a_size_that_the_server_does_not_say_is_counted(web: Site) -> None:
 def test_a_size_from_a_broken_server(web: Site, answer: bytes) -> None:
     with pytest.raises(Unreachable):
         act("ds_stat", driver="fs", source=web.raw("/x", answer))
+
+
+@pytest.mark.parametrize("head", [b"", b"\x1f\x8b\x08\0\0\0\0\0\0\xff"])
+def test_a_size_is_told_or_given_up_in_time(web: Site, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """One deadline over everything: a server that sends a drop now and then makes progress, and gets nowhere."""
+    monkeypatch.setattr(fs_import, "_PATIENCE", 2.0)
+    web.dripping.add("/x")
+    begun = time.monotonic()
+    with pytest.raises(DeadlineOver, match="2 seconds"):
+        act("ds_stat", driver="fs", source=web.put("/x", head, length=None))
+    assert 1.5 < time.monotonic() - begun < 4

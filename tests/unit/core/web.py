@@ -73,6 +73,7 @@ class Site:
         self.answers: dict[str, bytes] = {}
         self.endless: set[str] = set()
         self.hanging: set[str] = set()
+        self.dripping: set[str] = set()
         self.documents: dict[str, Callable[[bytes], Iterator[bytes]]] = {}
         #: What answers for all paths that have nothing of their own.
         self.elsewhere: Callable[[bytes], Iterator[bytes]] | None = None
@@ -118,6 +119,8 @@ class Site:
             client.sendall(self.answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             while path in self.endless and not self.over.is_set():
                 client.sendall(b"x" * 65536)
+            while path in self.dripping and not self.over.wait(0.2):
+                client.sendall(b"x")
             if path in self.hanging:
                 self.over.wait(20)
 

@@ -134,6 +134,23 @@ def test_cp_gives_all_options_of_the_module() -> None:
     }
 
 
+def test_credentials_come_with_the_marketplace() -> None:
+    """They stand beside the image, as oned sends them (contract-ds 6.2)."""
+    template = (
+        "<ACCESS_KEY_ID>id</ACCESS_KEY_ID><SECRET_ACCESS_KEY> key </SECRET_ACCESS_KEY><REGION>eu</REGION>"
+        "<ENDPOINT>https://s3.example</ENDPOINT><AWS>no</AWS>"
+    )
+    given = options("cp", document(more=f"<MARKETPLACE><TEMPLATE>{template}</TEMPLATE></MARKETPLACE>"))
+    found = {name: value for name, value in given.items() if name.startswith("s3_")}
+    assert found == {
+        "s3_access_key_id": "id",
+        "s3_secret_access_key": "key",
+        "s3_region": "eu",
+        "s3_endpoint": "https://s3.example",
+        "s3_aws": "no",
+    }
+
+
 @pytest.mark.parametrize(
     ("template", "kind", "store", "name", "value"),
     [
