@@ -103,7 +103,7 @@ error:
       description: What failed, with the path.
       type: str
       returned: always
-      sample: Snapshot 1 of /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e stays, layer 2 stands on it
+      sample: Snapshot 1 of /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e is needed by layer 2
     host:
       description: Where it failed. Empty when it makes no difference.
       type: str

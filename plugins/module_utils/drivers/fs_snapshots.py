@@ -179,7 +179,7 @@ class Snapshots(FsImages):
         if above and not image.request["allow_orphans"]:
             names = ", ".join(sorted((base(layer.path) for layer in above), key=lambda name: (len(name), name)))
             raise Refused(
-                f"Snapshot {image.number} of {image.source} stays: layer {names} stands on it",
+                f"Snapshot {image.number} of {image.source} is needed by layer {names}",
                 image.host.name,
                 todo="delete the snapshots above it first, or set ALLOW_ORPHANS=YES, with which they get its data",
             )
