@@ -118,6 +118,7 @@ def life(site: Path) -> list[Row]:
         Row(
             "tm_mvds", {**shared, "source": f"{vm}/disk.1", "destination": empty, "format": "qcow2"}, {}, changes=False
         ),
+        Row("tm_monitor", shared, {"missed": []}, changes=False),
         Row("tm_delete", {**shared, "path": f"{vm}/disk.3"}, {"path": f"{vm}/disk.3"}),
         Row(
             "tm_mv",
@@ -131,6 +132,7 @@ def life(site: Path) -> list[Row]:
             {"path": f"{other}/42"},
         ),
         Row("tm_ln", {**local, "source": copy, "destination": f"{here}/disk.0", "format": "qcow2"}, {}),
+        Row("tm_monitor_ds", local, {"missed": []}, changes=False),
         Row(
             "tm_mvds",
             {**local, "source": f"{here}/disk.0", "destination": copy, "format": "qcow2"},
