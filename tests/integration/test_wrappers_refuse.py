@@ -569,7 +569,7 @@ def test_what_is_not_here(front_end: FrontEnd, remotes: Path) -> None:
     """A wrapper linked under another name, as stock names some, says what it cannot do."""
     before = front_end.state()
     for name, wanted in (
-        ("tm/qcow2/cpds", "cpds: Operation not supported"),
+        ("tm/qcow2/recovery", "recovery: Operation not supported"),
         ("datastore/fs/export", "export: Operation not supported"),
         ("tm/none/clone", "There is no tm driver 'none': this build has qcow2, shared, ssh"),
     ):

@@ -75,12 +75,13 @@ def test_recorded_lines_are_understood(name: str, line: str) -> None:
     word, driver, *arguments = line.split()
     action = word.split(".")[0].lower()
     call = calls_tm.call(action, arguments)
-    host = {"source": "mvds", "destination": "clone ln delete mkimage mkswap context"}
+    on_disks = "resize snap_create snap_delete snap_revert"
+    host = {"source": "mvds cpds", "destination": f"clone ln delete mkimage mkswap context {on_disks}"}
     where = re.findall(r"(\S+?):/", line)
     if action == "mv":
         assert call.hosts == {"source": where[0], "destination": where[1]}
     else:
-        role = next(role for role, actions in host.items() if action in actions)
+        role = next(role for role, actions in host.items() if action in actions.split())
         assert call.hosts == {role: where[-1] if action in ("clone", "ln") else where[0]}
     try:
         given = call.complete(context(_captured(line)), True)
@@ -91,7 +92,7 @@ def test_recorded_lines_are_understood(name: str, line: str) -> None:
     assert "//" not in "".join(value for value in given.values() if isinstance(value, str))
     given["driver"] = driver
     checked = _options.check("x", _actions.ACTIONS[f"tm_{action}"].options, given)
-    if action in ("clone", "ln", "mvds"):
+    if action in ("clone", "ln", "mvds", "cpds", *on_disks.split()):
         assert checked["format"] == _recorded(line, "FORMAT")
     if action in ("clone", "ln"):
         assert (str(checked["size"]), str(checked["original_size"])) == (
@@ -103,6 +104,7 @@ def test_recorded_lines_are_understood(name: str, line: str) -> None:
 def test_recorded_lines_cover_every_recorded_pairing() -> None:
     covered = {(line.split()[0].lower(), line.split()[1]) for _name, line in _lines()}
     assert {("clone", "qcow2"), ("clone.ssh", "qcow2"), ("clone", "ssh"), ("ln.ssh", "shared")} <= covered
+    assert {("snap_delete.ssh", "shared"), ("snap_create", "ssh"), ("cpds.ssh", "qcow2"), ("resize", "ssh")} <= covered
     assert {("mv", "ssh"), ("mvds.ssh", "qcow2"), ("delete.ssh", "shared"), ("mkimage", "ssh")} <= covered
     assert len(_lines()) > 60
 
@@ -280,6 +282,101 @@ def test_context_asks_nobody() -> None:
     assert oned.asked == []
 
 
+# ---------------------------------------------------------------- disks that are there
+
+SOURCE = "/var/lib/one/datastores/100/bbfc"
+
+
+def used(state: str = "53", policy: str = "NO", **more: str) -> Documents:
+    """An oned with VM 4, whose disk 0 has a snapshot; further attributes of the disk by name."""
+    attributes = {"DISK_ID": "0", "FORMAT": "qcow2", "CLONE": "YES", "SOURCE": IMAGE, **more}
+    disk = "".join(f"<{name}>{value}</{name}>" for name, value in attributes.items())
+    other = "<SNAPSHOTS><ALLOW_ORPHANS>LINEAR</ALLOW_ORPHANS><DISK_ID>1</DISK_ID></SNAPSHOTS>"
+    ours = f"<SNAPSHOTS><ALLOW_ORPHANS>{policy}</ALLOW_ORPHANS><DISK_ID>0</DISK_ID></SNAPSHOTS>"
+    return Documents(
+        vm_4=f"<VM><ID>4</ID><LCM_STATE>{state}</LCM_STATE><TEMPLATE><DISK>{disk}</DISK></TEMPLATE>{other}{ours}</VM>"
+    )
+
+
+THERE = {
+    "datastore": "/var/lib/one/datastores/105",
+    "image": SOURCE,
+    "persistent": False,
+    "format": "qcow2",
+    "running": False,
+}
+ON_DISK = {**THERE, "path": f"{CLEAN}/disk.0"}
+OLD_DISKS: list[tuple[str, list[str], dict[str, Any]]] = [
+    ("snap_create", ["2"], {**ON_DISK, "snapshot_id": 2, "force": True}),
+    ("snap_delete", ["0"], {**ON_DISK, "snapshot_id": 0}),
+    ("snap_revert", ["10"], {**ON_DISK, "snapshot_id": 10, "linear": False}),
+    ("resize", ["40"], {**ON_DISK, "size": 40, "sparse": True}),
+    *[
+        (
+            "cpds",
+            [new, number],
+            {
+                **THERE,
+                "source": f"{CLEAN}/disk.0",
+                "destination": "/var/lib/one/datastores/100/new",
+                "snapshot_id": wanted,
+                "force": True,
+            },
+        )
+        for new in ("/var/lib/one//datastores/100/new", "fe:/var/lib/one//datastores/100/new")
+        for number, wanted in (("-1", -1), ("3", 3), ("", -1))
+    ],
+]
+
+
+@pytest.mark.parametrize(("action", "given", "wanted"), OLD_DISKS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("ids", [["4", "100"], ["4"], []])
+def test_actions_on_disks_that_are_there(action: str, given: list[str], wanted: dict[str, Any], ids: list[str]) -> None:
+    oned = used()
+    assert complete(calls_tm.call(action, [DISK, *given, *ids]), oned) == wanted
+    assert oned.asked == ["vm 4"]
+
+
+@pytest.mark.parametrize(
+    ("disk", "wanted"),
+    [
+        ({"CLONE": "NO"}, {"persistent": True, "image": SOURCE}),
+        ({"CLONE": "no"}, {"persistent": True}),
+        ({"SOURCE": ""}, {"image": "", "persistent": False}),
+        ({"FORMAT": "raw"}, {"format": "raw"}),
+        ({"FORMAT": ""}, {"format": "raw"}),
+    ],
+)
+def test_what_a_disk_is(disk: dict[str, str], wanted: dict[str, Any]) -> None:
+    found = complete(calls_tm.call("snap_delete", [DISK, "1"]), used(**disk))
+    assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("state", "running"),
+    [*((state, False) for state in "0 27 28 51 53 56 63 64 67 68".split()),
+     *((state, True) for state in "3 26 57 59 62".split())],
+)  # fmt: skip
+def test_whether_a_guest_writes(state: str, running: bool) -> None:
+    for action, given in (("snap_delete", ["1"]), ("resize", ["9"]), ("cpds", [IMAGE])):
+        assert complete(calls_tm.call(action, [DISK, *given]), used(state))["running"] is running
+
+
+@pytest.mark.parametrize(("policy", "linear"), [("NO", False), ("YES", False), ("mixed", False), ("LINEAR", True)])
+def test_the_policy_of_this_disk_counts(policy: str, linear: bool) -> None:
+    assert complete(calls_tm.call("snap_revert", [DISK, "1"]), used(policy=policy))["linear"] is linear
+
+
+def test_on_a_node_a_saved_image_lies_below_the_nodes_own_datastores() -> None:
+    found = complete(calls_tm.call("cpds", ["host01:/data/one/105/4/disk.0", IMAGE]), used(), here=False)
+    assert (found["destination"], found["image"]) == ("/data/one/100/bbfc", "/data/one/100/bbfc")
+
+
+def test_a_disk_with_replicas_is_named() -> None:
+    with pytest.raises(Unsupported, match="^Disk 0 of VM 4 has RECOVERY_SNAPSHOT_FREQ, which"):
+        complete(calls_tm.call("snap_create", [DISK, "1"]), used(RECOVERY_SNAPSHOT_FREQ="60"))
+
+
 # ---------------------------------------------------------------- sentences
 
 FOUR = "(SOURCE DESTINATION VM_ID DATASTORE_ID)"
@@ -351,6 +448,17 @@ BAD: list[tuple[str, list[str], str]] = [
     ("mvds", [f"{DIRECTORY}/kernel", IMAGE], f"{CLEAN}/kernel is not a disk"),
     ("mkimage", ["8", "raw", f"{DIRECTORY}/initrd"], f"{CLEAN}/initrd is not a disk"),
     ("mkswap", ["8", DIRECTORY], f"{CLEAN} is not a disk"),
+    # snapshots
+    ("snap_create", [DISK], "snap_create takes 2 to 4 arguments (DISK SNAPSHOT_ID VM_ID DATASTORE_ID), not 1"),
+    ("snap_revert", [DISK, "-1", "4", "100"], "'-1' is not the id of a snapshot"),
+    ("snap_delete", [DISK, "1;id", "4", "100"], "'1;id' is not the id of a snapshot"),
+    ("snap_create", [DISK, "1", "5", "100"], f"The path {CLEAN}/disk.0 belongs to VM 4, the call to VM 5"),
+    ("snap_create", [DIRECTORY, "1", "4", "100"], f"{CLEAN} is not a disk"),
+    ("cpds", [DISK], "cpds takes 2 to 5 arguments (SOURCE DESTINATION SNAPSHOT_ID VM_ID DATASTORE_ID), not 1"),
+    ("cpds", [DISK, IMAGE, "-2", "4", "100"], "'-2' is not the id of a snapshot"),
+    ("cpds", [DISK, "image", "-1", "4", "100"], "The image 'image' is not an absolute path"),
+    ("resize", [DISK, "4G", "4", "100"], "'4G' is not a size in MB"),
+    ("resize", [f"{DIRECTORY}/kernel", "4"], f"{CLEAN}/kernel is not a disk"),
     # sizes
     ("mkswap", ["", DISK], "'' is not a size in MB"),
     ("mkswap", ["8M", DISK], "'8M' is not a size in MB"),
@@ -359,7 +467,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("mkimage", ["²", "raw", DISK], "'²' is not a size in MB"),
     ("mkimage", ["9" * 5000, "raw", DISK], f"'{'9' * 37}...' is not a size in MB"),
     # what is not here
-    ("cpds", [DISK, IMAGE], "cpds: Operation not supported"),
+    ("recovery_snap", [DISK, IMAGE], "recovery_snap: Operation not supported"),
     ("", [], ": Operation not supported"),
 ]  # fmt: skip
 
