@@ -284,18 +284,17 @@ def _given_the_data(image: _Image, layer: chain.Layer) -> list[Step]:
 
     name = base(layer.path)
     part = image.part(f"layer.{name}")
-    lower = image.follow(layer.path)[1]
+    whole = image.follow(layer.path)
+    lower = whole[1]
     replace = Replace(LEAD, part, layer.path, image.root, what="layer")
     if not lower.backing:
         return [Convert(LEAD, layer.path, "qcow2", part, "qcow2"), replace]
     steps: list[Step] = []
-    for backing in (layer.backing, lower.backing):
-        first = backing.split("/")[0]
+    # relative names are looked up beside the copy, and those of what lies below beside the link that led there
+    for first in sorted({below.backing.split("/")[0] for below in whole} - {""}):
         if first in (".", ".."):
-            raise Refused(f"The layer {layer.path} names its backing file {backing}", image.host.name)
-        if first and not any(isinstance(step, MakeLink) and base(step.path) == first for step in steps):
-            # relative names are looked up beside the copy
-            steps.append(MakeLink(LEAD, image.part(first), os.path.join(image.snap, first), image.root))
+            raise Refused(f"A layer below {layer.path} names its backing file {first}/…", image.host.name)
+        steps.append(MakeLink(LEAD, image.part(first), os.path.join(image.snap, first), image.root))
     steps.append(CopyFile(LEAD, layer.path, part, image.root))
     return [*steps, TakeOver(LEAD, part, lower.backing, lower.backing_format), replace]
 

