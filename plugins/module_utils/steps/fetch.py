@@ -30,7 +30,8 @@ class Fetch(Step):
     :param sparse: leave blocks of zeros out of the file.
     :param more: what has a default: ``decompress`` and ``archives``, take such packing off; ``disk``, refuse what
         must not be opened as a disk as soon as its header is there; ``rate``, most bytes per second; ``verify``, check
-        TLS certificates; ``helpers``, the folder of stock's datastore scripts; ``feed``, the socket of a relay (:mod:`..tools.relay`).
+        TLS certificates; ``helpers``, the folder of stock's datastore scripts; ``feed``, the socket of a relay
+        (:mod:`..tools.relay`).
     """
 
     kind: ClassVar[str] = "fetch"
