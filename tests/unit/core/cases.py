@@ -272,3 +272,13 @@ def _of_disks() -> list[Case]:
 
 
 CASES += _of_disks()
+
+
+def _of_migrations() -> list[Case]:
+    """Those around a live migration."""
+    from tests.unit.core.cases_migrate import MIGRATIONS
+
+    return MIGRATIONS
+
+
+CASES += _of_migrations()

@@ -101,8 +101,14 @@ class World:
         }
 
     def is_tidy(self) -> bool:
-        """Whether nothing is left of journals and workshops but the lock files."""
-        return all(names == ["locks"] for names in self.hidden().values())
+        """Whether nothing is left of journals and workshops but the lock files; receipts are left on purpose."""
+        return all(
+            [name for name in names if name not in self.receipts()] == ["locks"] for names in self.hidden().values()
+        )
+
+    def receipts(self) -> list[str]:
+        """Names of the receipts of live migrations, in all datastores."""
+        return sorted(name for names in self.hidden().values() for name in names if name.endswith(".receipt"))
 
 
 def tree(root: Path) -> dict[str, tuple[str, ...]]:
