@@ -26,7 +26,8 @@ MOST_MEMORY = 64.0
 MOST_ROUNDS = 5
 BIG = f"{SOURCES}/big.raw"
 
-_MAKE = """
+#: Makes an image of random stretches: path, size, their number, the length of each.
+MAKE = """
 import os, sys
 path, size, stretches, length = sys.argv[1], *map(int, sys.argv[2:])
 with open(path, "wb") as file:
@@ -44,7 +45,7 @@ class Copies:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        make = [PYTHON, "-I", "-c", _MAKE, BIG, str(GIB << 30), str(STRETCHES), str(DATA // STRETCHES * MB)]
+        make = [PYTHON, "-I", "-c", MAKE, BIG, str(GIB << 30), str(STRETCHES), str(DATA // STRETCHES * MB)]
         scene.front.call(make)
         kept = scene.life.import_image("big", SSH_IMAGES, BIG).check().object_id
         self.image = scene.ground.oned.image(kept)
