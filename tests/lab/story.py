@@ -182,15 +182,7 @@ class Story:
     def tell(self, on_chapter: Callable[[Chapter], None] | None = None) -> bool:
         """Live the whole life; True when everything was right. It ends at the first event that fails."""
         self.prepare()
-        for title, event, look in (
-            ("IMPORT", self._import, self._look_images),
-            ("CREATE", self._create, self._look_disks),
-            ("STOP", self._stop, self._look_disks),
-            ("RESUME", self._resume, self._look_disks),
-            ("MIGRATE", self._migrate, self._look_disks),
-            ("SHUTDOWN", self._shutdown, self._look_after),
-            ("CLEAN UP", self._clean_up, self._look_empty),
-        ):
+        for title, event, look in self.events():
             chapter = Chapter(title)
             self.chapters.append(chapter)
             self.on_event(title)
@@ -205,6 +197,18 @@ class Story:
             if not chapter.ok:
                 return False
         return True
+
+    def events(self) -> list[tuple[str, Callable[[], list[Outcome]], Callable[[], list[Check]]]]:
+        """Each event by its name: what happens, and what is looked at then."""
+        return [
+            ("IMPORT", self._import, self._look_images),
+            ("CREATE", self._create, self._look_disks),
+            ("STOP", self._stop, self._look_disks),
+            ("RESUME", self._resume, self._look_disks),
+            ("MIGRATE", self._migrate, self._look_disks),
+            ("SHUTDOWN", self._shutdown, self._look_after),
+            ("CLEAN UP", self._clean_up, self._look_empty),
+        ]
 
     def _import(self) -> list[Outcome]:
         source = f"{self.sources}/base.{self.pairing.disk_format}"
