@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .base import LEAD, Site, Step, shown
+from .base import Site, Step, shown
 from .files import WriteFile
 
 TYPE_CHECKING = False
@@ -143,6 +143,3 @@ def virtual_size(path: str, image_format: str) -> int:
             return image_header.virtual_size(file.read(32)) or 0
     except FileNotFoundError:
         return 0
-
-
-__all__ = ["LEAD", "GrowInPlace", "Mark", "NewLayer", "TakeOver", "virtual_size"]

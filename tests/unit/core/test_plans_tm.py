@@ -630,7 +630,7 @@ def test_a_driver_that_is_not_there(kind: str, name: str) -> None:
         load(kind, name)
 
 
-@pytest.mark.parametrize("action", ["snap_create", "_grown", "claims", "idle", "method", "name", "cp"])
+@pytest.mark.parametrize("action", ["recovery_snap_create_live", "_grown", "claims", "idle", "method", "name", "cp"])
 def test_an_action_that_a_driver_does_not_have(action: str) -> None:
     with pytest.raises(Unsupported):
         load("tm", "ssh").method(action)
