@@ -8,7 +8,7 @@ import os
 import struct
 
 from ..steps.base import LEAD
-from ..steps.files import WriteFile
+from ..steps.files import MakeLink, WriteFile
 from ..steps.images import Rebase
 from ..tools import chain
 from .base import Request, base
@@ -66,6 +66,7 @@ def own_names(request: Request, source: str, destination: str, place: str, seen_
         if not (info and info["kind"] == "link" and host.readlink(link).startswith(disk + ".snap/")):
             continue
         entries = host.entries(snap)
+        inside = False
         for name in entries:
             path, copy = os.path.join(snap, name), os.path.join(place, disk + ".snap", name)
             found = host.stat(path)
@@ -79,8 +80,11 @@ def own_names(request: Request, source: str, destination: str, place: str, seen_
                 continue
             backing = backing_name(bytes.fromhex(host.head(path, 65536)))
             if backing.startswith(snap + "/"):
-                inner = f"{disk}.snap/{base(backing)}" if disk + ".snap" in entries else base(backing)
-                steps.append(Rebase(where, copy, inner))
+                steps.append(Rebase(where, copy, f"{disk}.snap/{base(backing)}"))
+                inside = True
+        if inside and disk + ".snap" not in entries:
+            # qemu looks beside the path it is told, which is the disk's link or the layer itself
+            steps.append(MakeLink(where, os.path.join(place, disk + ".snap", disk + ".snap"), ".", place))
     return steps
 
 
