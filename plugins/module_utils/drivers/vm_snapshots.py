@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Snapshots of the disks of a VM that does not run: snap_create, snap_delete, snap_revert (contract-tm 6.4, 7.2, 7.4).
 
-Taking snapshot N of a stack of layers freezes its active file, which from then on is snapshot N, and puts an empty layer
-on top. Of any other disk a snapshot is a full copy. Which layer goes, and what stands on it, is read from the layers
-themselves: what oned counts as parent or active, and so every value of ALLOW_ORPHANS, makes no difference here (Q10).
+Taking snapshot N of a stack of layers freezes its active file, which from then on is snapshot N, and puts an empty
+layer on top. Of any other disk a snapshot is a full copy. Which layer goes, and what stands on it, is read from the
+layers themselves: what oned counts as parent or active, and so every value of ALLOW_ORPHANS, makes no difference here (Q10).
 """
 
 from __future__ import annotations

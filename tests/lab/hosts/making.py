@@ -61,8 +61,8 @@ class Maker:
         try:
             network.plug_in(switch, [(host, started[host.name].pid) for host in self._hosts()])
         except LabError:
-            # A host that ended meanwhile has no network to plug in; its own words tell more than those of `ip`. One that
-            # is just ending has lost its namespaces a moment before it can be waited for.
+            # A host that ended meanwhile has no network to plug in; its own words tell more than those of `ip`. One
+            # that is just ending has lost its namespaces a moment before it can be waited for.
             until = min(self._deadline, time.monotonic() + 1)
             while time.monotonic() < until:
                 for name, process in started.items():
