@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from tests.lab.ground import LabGround
 from tests.lab.looking import left_of_ours
 from tests.lab.oned import Life, Runner
+from tests.lab.oned.messages import image_action
 from tests.lab.oned.states import HostState
 from tests.lab.scene import ANSIBLE
 
@@ -161,6 +164,24 @@ def test_clones(place: Place, origin: int, target: int) -> None:
     found = place.folder(hosts[target], target) / image.source.rsplit("/", 1)[1]
     assert found.read_bytes() == data + bytes(8 * MIB - len(data))
     assert len(place.names(hosts[target], target)) == (2 if origin == target else 1)
+
+
+def test_an_export_can_be_imported_where_there_is_no_bridge(place: Place) -> None:
+    """The marketplace's way: what export prints is a source of another import, over real SSH."""
+    oned = place.ground.oned
+    data = b"exported" * 2000
+    made = place.life.import_image("shop", BRIDGED, place.source("shop.raw", data, 4 * MIB)).check()
+    document = image_action(oned.image(made.object_id), oned.datastore(BRIDGED))
+    call = place.life.runner.ds_action("export", "export", "fs", 1, document)
+    assert call.ok, call.stderr
+    told = etree.fromstring(call.stdout)
+    image = place.only(place.first, BRIDGED)
+    assert told.findtext("IMPORT_SOURCE") == f"ssh://{place.first}:{oned.image(made.object_id).source}"
+    assert told.findtext("MD5") == hashlib.md5(image.read_bytes()).hexdigest()
+    digests = {"MD5": str(told.findtext("MD5"))}
+    again = place.life.import_image("back", PLAIN, str(told.findtext("IMPORT_SOURCE")), template=digests).check()
+    name = oned.image(again.object_id).source.rsplit("/", 1)[1]
+    assert (place.folder(place.front, PLAIN) / name).read_bytes() == image.read_bytes()
 
 
 def test_snapshots_and_removal_again(place: Place) -> None:
