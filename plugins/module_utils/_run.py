@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .drivers.base import Reply
+    from .drivers.base import Driver, Reply
     from .steps.base import Step
 
 _ROUNDS = 8
@@ -93,7 +93,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
         return Outcome({"changed": False, "actions": [], "changes": [], "run_id": ""}, lambda: None)
     claims = driver.claims_for(entry.name, options)
     number = os.urandom(6).hex()
-    site = _site(entry.name, options, driver.peer_actions, number, mode)
+    site = _site(entry.name, options, driver, number, mode)
     keeps = entry.name in driver.answering
     head = {
         "run": number,
@@ -215,20 +215,21 @@ def _changes(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) 
     ]
 
 
-def _site(action: str, options: dict[str, Any], peer_actions: tuple[str, ...], number: str, mode: Mode) -> Site:
+def _site(action: str, options: dict[str, Any], driver: Driver, number: str, mode: Mode) -> Site:
     timeouts = Timeouts(options["command_timeout"], options["stall_timeout"], options["lock_timeout"])
     lead = Host(os.uname().nodename)
     name = options.get("peer") or ""
     if not name:
         return Site(lead, None, number, timeouts, mode.check)
-    if action not in peer_actions:
+    if action not in driver.peer_actions:
         raise Unsupported(f"{options['driver']} does {action} on one host, it takes no peer")
     from .tools import peer
 
     settings = peer.Settings(
         options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"], mode.shared
     )
-    return Site(lead, peer.connect(name, settings), number, timeouts, mode.check)
+    streams = action in driver.stream_actions and not mode.check
+    return Site(lead, peer.connect(name, settings, streams), number, timeouts, mode.check)
 
 
 def _hang_up(site: Site) -> None:

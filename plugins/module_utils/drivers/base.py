@@ -79,6 +79,8 @@ class Driver:
     #: not be the front-end. What is not named leads on the node.
     leads: dict[str, str] = {}
     peer_actions: tuple[str, ...] = ()
+    #: Of these, actions that as good as always stream data: the connection for it is made beside the first one.
+    stream_actions: tuple[str, ...] = ()
     #: Actions that only look: no lock, no journal.
     looking: tuple[str, ...] = ()
     #: Actions whose finished work is taken back when nobody got the answer.

@@ -35,6 +35,7 @@ class Qcow2Ssh(Qcow2):
     in_place = False
     leads = {**Qcow2.leads, "mv": "pair"}
     peer_actions = ("mv", "context")
+    stream_actions = ("mv",)
 
     def first_layer(self, request: Request, image: str, layer: str) -> list[Step]:
         copy: list[Step] = [Convert(LEAD, image, "qcow2", layer, "qcow2", sparse=request["sparse"])]

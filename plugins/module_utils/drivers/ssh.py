@@ -48,6 +48,7 @@ class Ssh(MigratingOver, SavingOver, VmMonitor):
         "cpds": "frontend",
     }
     peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context", *HOOKS)
+    stream_actions = ("mv",)
 
     # ------------------------------------------------------------ clone, ln
 

@@ -91,13 +91,24 @@ class Settings:
 
 
 def _open(
-    host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
+    host: str,
+    settings: Settings,
+    names: list[str],
+    entry: str,
+    arguments: list[Any],
+    shared: bool = False,
+    spare: _Session | None = None,
 ) -> _Session:
-    """A session whose program runs; a refusal that goes away by itself is tried again until the deadline."""
+    """A session whose program runs; a refusal that goes away by itself is tried again until the deadline.
+
+    :param spare: a session that is being made already, without a program.
+    """
     until = time.monotonic() + settings.connect
     pause = 0.1
     while True:
-        session = _start(host, settings, names, entry, arguments, shared)
+        session = spare or _login(host, settings, shared)
+        spare = None
+        session.first = _program(names, entry, arguments)
         try:
             session.greet()
             session.ready(until)
@@ -114,20 +125,22 @@ def _open(
         pause = min(pause * 2, 2)
 
 
-def _start(
-    host: str, settings: Settings, names: list[str], entry: str, arguments: list[Any], shared: bool = False
-) -> _Session:
-    session = _Session(
+def _login(host: str, settings: Settings, shared: bool = False) -> _Session:
+    """A session that is being made: its Python will wait for a program."""
+    return _Session(
         host,
         [settings.python, "-I", "-c", _BOOT],
         shared=shared,
         ciphers=settings.ciphers,
         connect=max(1, int(settings.connect)),
     )
+
+
+def _program(names: list[str], entry: str, arguments: list[Any]) -> bytes:
+    """What a session's Python is to run, as one frame."""
     sources = [[name, _source(name)] for name in names]
     body = dumps({"sources": sources, "entry": entry, "arguments": arguments})
-    session.first = len(body).to_bytes(4, "big") + body
-    return session
+    return len(body).to_bytes(4, "big") + body
 
 
 class _Session(Session):
@@ -175,12 +188,21 @@ class _Session(Session):
 
 
 class Peer:
-    """Carries each call of :class:`.host.Host` to the other host."""
+    """Carries each call of :class:`.host.Host` to the other host.
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    :param streams: data will be streamed, over a connection of its own: it is made beside the first one, as two logins
+        one after the other take twice as long.
+    """
+
+    def __init__(self, name: str, settings: Settings, streams: bool = False) -> None:
         self.name = name
         self.settings = settings
-        self._session = _open(name, settings, [*_CALLS, "peer_main"], "serve", [name], settings.shared)
+        self._spare = _login(name, settings) if streams else None
+        try:
+            self._session = _open(name, settings, [*_CALLS, "peer_main"], "serve", [name], settings.shared)
+        except BaseException:
+            self._end_spare()
+            raise
         self._wire = Wire(self._session.stdout, self._session.stdin)
         self._beat()
 
@@ -223,6 +245,14 @@ class Peer:
     def close(self) -> None:
         """End the session; the peer's locks go with it."""
         self._session.end()
+        self._end_spare()
+
+    def _end_spare(self) -> None:
+        """End the connection that nothing was streamed over."""
+        if self._spare:
+            self._spare.kill()
+            self._spare.end()
+            self._spare = None
 
     # ---------------------------------------------------------------- data
 
@@ -235,9 +265,7 @@ class Peer:
             return {}
         from . import stream
 
-        session = _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], "receive", [
-            folder, self.settings.stall
-        ])  # fmt: skip
+        session = self._stream("receive", [folder, self.settings.stall])
         return self._moved(session, lambda: self._pushed(session, stream.send, entries))
 
     def _pushed(self, session: _Session, send: Callable[..., str], entries: list[list[str]]) -> dict[str, Any]:
@@ -255,10 +283,12 @@ class Peer:
         """Stream (path, name) pairs of the peer into a local folder; bytes and digest are returned."""
         from . import stream
 
-        session = _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], "send", [
-            entries, self.settings.stall
-        ])  # fmt: skip
+        session = self._stream("send", [entries, self.settings.stall])
         return self._moved(session, lambda: stream.receive(folder, session.stdout, self.settings.stall))
+
+    def _stream(self, entry: str, arguments: list[Any]) -> _Session:
+        spare, self._spare = self._spare, None
+        return _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], entry, arguments, spare=spare)
 
     def _moved(self, session: _Session, move: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         end: int | None = None
@@ -307,7 +337,7 @@ def open_relay(name: str, settings: Settings, folder: str) -> Session:
     return _open(ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
-def connect(name: str, settings: Settings) -> Host:
-    """Open the session to the peer."""
-    peer = Peer(ssh.check_host(name), settings)
+def connect(name: str, settings: Settings, streams: bool = False) -> Host:
+    """Open the session to the peer, and, when data will be streamed, the connection for that at the same time."""
+    peer = Peer(ssh.check_host(name), settings, streams)
     return peer  # type: ignore[return-value]
