@@ -19,8 +19,9 @@ description:
   - With O(driver=ssh), or O(system_driver=ssh), the directory is sent to the other host, with its holes and
     links. When it is complete there, on disk and proven by its hashes, it gets its final name, and only then
     the source is removed.
-  - When source and destination have the same path, a random file tells first whether both hosts see the same
-    storage. If so, nothing is moved and nothing is removed.
+  - A random file tells first whether both ends are one place, by whatever names. If so, nothing is moved and nothing is
+    removed.
+  - Layers that name their backing file by its whole path get a relative name when the path changes.
   - The lead is the destination for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh), and
     with O(system_driver=ssh), it is the front-end if that is one of the two hosts, else the source, and the
     peer is the other.
