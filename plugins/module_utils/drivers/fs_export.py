@@ -19,6 +19,7 @@ from ..steps.files import MakeDirectory, Publish
 from ..tools.host import EXPORTS, HIDDEN
 from .base import Answer, Plan, Request, base
 from .fs_images import FsImages, existing
+from .fs_snapshots import top_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ def _content(request: Request, source: str, root: str) -> tuple[str, bool, int]:
     if number >= 0:
         path = chain.current(lead, snap, number)
         # the highest layer is written to: it is what the next snapshot will hold
-        if not path or (request["format"] == "qcow2" and path == chain.active(lead, snap)):
+        if not path or (request["format"] == "qcow2" and lead.real(path) == lead.real(top_of(lead, source, "qcow2"))):
             raise Missing(f"The image {source} has no snapshot {number}", lead.name)
     elif request["format"] == "qcow2":
-        path = chain.active(lead, snap) or source
+        # the files there may be layers, or full copies with the image beside them
+        path = top_of(lead, source, "qcow2")
     if request.look(path, follow=True) is None:
         raise Missing(f"The image {path} is not there", lead.name)
     if request["format"] == "qcow2":

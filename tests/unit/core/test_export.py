@@ -21,6 +21,7 @@ from plugins.module_utils import _run
 from plugins.module_utils._errors import BadCall, Corrupt, Missing, Refused, StorageError
 from plugins.module_utils.tools import digest
 from plugins.module_utils.tools.host import HIDDEN, Host
+from tests.unit.core import chains
 from tests.unit.core.support import (
     CHAINED,
     MIB,
@@ -280,6 +281,17 @@ def test_a_snapshot_of_a_raw_image_is_a_file(world: World) -> None:
     assert (result["file"], result["dispose"]) == (str(snap / "3"), False)
     assert result["md5"] == hashlib.md5(b"snapshot 3").hexdigest()
     assert export(world, source)["file"] == str(source)
+
+
+@pytest.mark.parametrize("image_format", ["raw", "qcow2"])
+def test_an_image_whose_snapshots_are_full_copies(world: World, image_format: str) -> None:
+    """As the ssh driver keeps them: the highest number is a snapshot like all others, the image lies beside them."""
+    chain = chains.copies(world, 2, image_format)
+    for number in (-1, 0, 1):
+        result = export(world, chain.source, format=image_format, target_snapshot=number)
+        wanted = chain.source if number < 0 else chain.snap / str(number)
+        assert (result["file"], result["dispose"]) == (str(wanted), False)
+        assert bytes_of(Path(result["file"]), image_format) == chain.golden[number]
 
 
 @pytest.mark.parametrize(("image_format", "number"), [("qcow2", 2), ("qcow2", 7), ("raw", 7)])
