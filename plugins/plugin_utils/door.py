@@ -94,7 +94,7 @@ def _fill_streams() -> None:
 
 def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     from ..module_utils.drivers import registry
-    from .launch import Launch, Placement
+    from .launch import LONG, Launch, Placement
 
     settings = Settings(wrapper.root)
     driver = registry.load(wrapper.kind, wrapper.mad, wrapper.system)
@@ -122,8 +122,13 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
         if driver.idle(wrapper.action, options):
             voice.lines(nothing)
             return 0
-        if not placement.here and not explain:
-            feeding = _feeding(driver, wrapper.action, options, placement, settings)
+        if not placement.here:
+            feeding = _feeding(driver, wrapper.action, options, placement, settings, explain)
+            if call.action in LONG:
+                from ..module_utils.tools.audience import watch
+
+                # with this process its sessions end, and with them what runs at their other ends
+                watch(lambda: os._exit(1))
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
         if explain:
             voice.lines(_explained(result, options, placement.lead or os.uname().nodename))
@@ -162,11 +167,16 @@ def _bridges(call: Call, settings: Settings) -> tuple[str, str]:
 
 
 def _feeding(
-    driver: Driver, action: str, options: dict[str, Any], placement: Placement, settings: Settings
+    driver: Driver, action: str, options: dict[str, Any], placement: Placement, settings: Settings, explain: bool
 ) -> Feeding | None:
-    """What sends a bridge the source that only this machine can read; None when there is no such thing."""
+    """What sends a bridge the source that only this machine can read; None when there is nothing to send."""
     source = driver.fed(action, options)
     if source is None:
+        return None
+    if explain:
+        # that it is there and may be read is all that is asked now
+        source.close()
+        options["feed"] = "/"
         return None
     from ..module_utils.tools.peer import Settings as Reach
     from .feeding import Feeding

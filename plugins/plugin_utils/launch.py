@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     Launcher = Union[Local, Node, Ansible]
 
 
+#: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
+#: more than finishing the work.
+LONG = ("ds_cp", "ds_clone", "ds_export")
+
+
 class Placement:
     """The hosts of one call.
 

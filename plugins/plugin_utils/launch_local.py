@@ -8,15 +8,11 @@ import signal
 
 from ..module_utils import _run
 from ..module_utils.tools.command import stop_work
+from .launch import LONG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-#: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
-#: more than finishing the work.
-_LONG = ("ds_cp", "ds_clone", "ds_export")
 
 
 class Local:
@@ -32,7 +28,7 @@ class Local:
         """The result of the action; ``StorageError`` when it failed."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        if action in _LONG:
+        if action in LONG:
             from ..module_utils.tools.audience import watch
 
             watch(lambda: self._stop(0, None))

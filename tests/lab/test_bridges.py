@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from tests.lab.ground import LabGround
-from tests.lab.looking import left_of_ours
+from tests.lab.looking import left_of_ours, wait_for
 from tests.lab.oned import Life, Runner
 from tests.lab.oned.messages import image_action
 from tests.lab.oned.states import HostState
@@ -65,6 +69,12 @@ class Place:
         self.ground.own(self.front, SOURCES)
         return f"{SOURCES}/{name}"
 
+    def import_of(self, image: int, path: str) -> str:
+        """The document of an import of a path, as if this image of the bridged datastore had another one to come."""
+        oned = self.ground.oned
+        new = replace(oned.image(image), path=path, source="", regtime=oned.image(image).regtime + 1)
+        return image_action(new, oned.datastore(BRIDGED))
+
     def only(self, host: str, number: int) -> Path:
         """The one image of a datastore, which must be on this host alone."""
         for other in (self.front, self.first, self.second):
@@ -107,6 +117,44 @@ def test_a_file_of_the_front_end(place: Place, launcher: str) -> None:
     with open(image, "rb") as file:
         assert file.read(len(data)) == data and file.read().count(0) == 64 * MIB - len(data)
     assert not [entry for entry in place.ground.path(place.first, "/tmp").iterdir() if "one_storage-" in entry.name]
+
+
+def test_explain_says_what_the_bridge_would_do(place: Place) -> None:
+    life = place.with_environment(ONE_STORAGE_EXPLAIN="1")
+    path = place.source("explained.raw", b"x" * MIB)
+    image = place.life.create_datablock("known", BRIDGED, 8).check().object_id
+    place.only(place.first, BRIDGED)
+    document = place.import_of(image, path)
+    call = life.runner.ds_action("import", "cp", "fs", image, document)
+    assert call.ok, call.stderr
+    assert call.stdout.splitlines()[0] == f"fs on {place.first} would:"
+    assert f"copy {path}" in call.stdout
+    place.only(place.first, BRIDGED)
+
+
+def test_an_import_on_a_bridge_ends_with_its_wrapper(place: Place) -> None:
+    """Killed while it reads slowly: on the bridge nothing is left, not even of the relay."""
+    path = place.source("slow.raw", b"slow" * MIB)
+    lab, oned = place.ground.lab, place.ground.oned
+    image = place.life.create_datablock("slow", BRIDGED, 8).check().object_id
+    place.life.oned.datastore(BRIDGED).template["LIMIT_TRANSFER_BW"] = "256K"
+    try:
+        document = place.import_of(image, path)
+        argv = [f"{oned.settings.remotes}/datastore/fs/cp", str(image)]
+        wrapper = lab.popen(place.front, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert wrapper.stdin
+        wrapper.stdin.write(document.encode())
+        wrapper.stdin.close()
+        hidden = place.folder(place.first, BRIDGED) / ".one_storage"
+        wait_for("the import", lambda: list(hidden.glob("image-*/*/fetched")), 20)
+        relays = place.ground.path(place.first, "/tmp")
+        assert [entry for entry in relays.iterdir() if entry.name.startswith("one_storage-")]
+        os.kill(lab.inner_pid(wrapper), signal.SIGKILL)
+        wrapper.wait(10)
+        wait_for("the bridge to tidy up", lambda: not list(hidden.glob("image-*")), 10)
+        wait_for("the relay", lambda: not [one for one in relays.iterdir() if one.name.startswith("one_storage-")], 10)
+    finally:
+        del place.life.oned.datastore(BRIDGED).template["LIMIT_TRANSFER_BW"]
 
 
 def test_a_url_is_fetched_by_the_bridge_itself(place: Place) -> None:
