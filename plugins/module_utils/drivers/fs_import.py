@@ -101,7 +101,7 @@ class Imports(FsImages):
             return None
         stall = options["stall_timeout"]
         site = Site(Host(os.uname().nodename), None, "", Timeouts(stall=stall))
-        how = Options(stall=stall, rate=rate_of(options["limit_rate"]), helpers=options["helpers"])
+        how = Options(stall=stall, rate=rate_of(options["limit_rate"]), helpers=options["helpers"], resolved=True)
         return open_source(self._source(Request("cp", options, site)), how)
 
     def _source(self, request: Request) -> str:
@@ -220,6 +220,7 @@ class Imports(FsImages):
             secrets=_secrets(request),
             helpers=request["helpers"],
             until=until,
+            resolved=True,
         )
         source = open_source(self._source(request), options)
         # no more than the beginning is waited for

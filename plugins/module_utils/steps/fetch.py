@@ -72,6 +72,7 @@ class Fetch(Step):
             verify=self.more.get("verify", True),
             secrets=site.secrets,
             helpers=self.more.get("helpers", ""),
+            resolved=True,
         )
         source = self._open(site.private.get(self.source, self.source), options)
         try:

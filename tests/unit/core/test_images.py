@@ -15,6 +15,7 @@ import pytest
 
 from plugins.module_utils._errors import BadCall, Corrupt, Missing, NoAccess, Refused, StorageError
 from plugins.module_utils.drivers import fs_import
+from plugins.module_utils.tools.host import Host
 from tests.unit.core.support import (
     CHAINED,
     MIB,
@@ -321,6 +322,39 @@ def test_directories(
         with pytest.raises(Refused, match="Not allowed to copy image from .*, check RESTRICTED_DIRS"):
             act(action, **given)
         assert not made(world).exists()
+
+
+@pytest.mark.parametrize("how", ["in between", "before the copy", "with a digest", "for the size"])
+def test_a_link_that_is_swapped_in_after_the_look(
+    world: World, outside: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held against the directories is what is read: another file under its name is refused, or not seen."""
+    secret, source = outside / "closed" / "secret", outside / "open" / "disk"
+    for path, content in ((secret, b"secret"), (source, b"image")):
+        path.parent.mkdir()
+        path.write_bytes(content)
+
+    def swap() -> None:
+        if not source.is_symlink():
+            source.unlink()
+            source.symlink_to(secret)
+
+    options: dict[str, Any] = {"source": source, "restricted_dirs": [str(outside)], "safe_dirs": [str(source.parent)]}
+    if how == "before the copy":
+        real = Host.copy
+        monkeypatch.setattr(Host, "copy", lambda self, *given: (swap(), real(self, *given))[1])
+        act("ds_cp", **new(world), **options, size=1)
+        assert source.is_symlink() and made(world).read_bytes() == b"image"
+        return
+    check = fs_import.allowed
+    monkeypatch.setattr(fs_import, "allowed", lambda *given: (check(*given), swap())[0])
+    with pytest.raises(Refused, match=f"The source {source} was replaced while it was looked at"):
+        if how == "for the size":
+            act("ds_stat", driver="fs", **options)
+        else:
+            digest = {"md5": hashlib.md5(b"secret").hexdigest()} if how == "with a digest" else {}
+            act("ds_cp", **new(world), **options, size=1, **digest)
+    assert not made(world).exists()
 
 
 def test_what_is_always_restricted(world: World, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:

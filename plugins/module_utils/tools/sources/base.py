@@ -27,6 +27,8 @@ class Options:
     :ivar retry: try again when a server or a connection fails for now.
     :ivar until: time of ``time.monotonic()`` at which every wait ends, progress or not.
     :ivar command: seconds a helper has to prepare what it gives, and to clear up after it.
+    :ivar resolved: a local path has been followed to its end, and what lies there was found to be allowed; a link that
+        stands on the way by now is refused (contract-ds 5.3).
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Options:
         retry: bool = True,
         command: float = 3600,
         until: float = float("inf"),
+        resolved: bool = False,
     ) -> None:
         self.stall = stall
         self.rate = rate
@@ -48,6 +51,7 @@ class Options:
         self.retry = retry
         self.command = command
         self.until = until
+        self.resolved = resolved
 
 
 class Source:
@@ -55,7 +59,7 @@ class Source:
 
     :ivar name: what to call it in sentences; without credentials.
     :ivar length: the bytes that are announced, None when nobody knows.
-    :ivar path: its path when it is a regular file of this machine, else empty.
+    :ivar path: opens the same file again, when it is a regular file of this machine, else empty. Until :meth:`close`.
     """
 
     def __init__(self, name: str, options: Options) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..._errors import BadCall, Corrupt, from_os, one_line
+from ..._errors import BadCall, Corrupt, Refused, from_os, one_line
 from .base import Options, Source
 
 TYPE_CHECKING = False
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class LocalSource(Source):
-    """A regular file, or a block device; nothing that could keep who opens it waiting, or has no end."""
+    """A regular file, or a block device; nothing that could keep who opens it waiting, or has no end.
+
+    :raises Refused: with :attr:`.Options.resolved`, when the path leads elsewhere now.
+    """
 
     def __init__(self, path: str, options: Options) -> None:
         super().__init__(one_line(path, 200), options)
@@ -25,7 +28,11 @@ class LocalSource(Source):
             self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise from_os(error, f"read {self.name}") from None
+        # names may change at any time: whoever reads it again gets what was opened here
+        again = f"/proc/{os.getpid()}/fd/{self._handle}"
         try:
+            if options.resolved and os.readlink(again) != path:
+                raise Refused(f"The source {self.name} was replaced while it was looked at")
             self._before = os.fstat(self._handle)
             mode = self._before.st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
@@ -38,7 +45,7 @@ class LocalSource(Source):
         except BaseException:
             self.close()
             raise
-        self.path = path if stat.S_ISREG(mode) else ""
+        self.path = again if stat.S_ISREG(mode) else ""
 
     def blocks(self) -> Iterator[bytes]:
         """The file, and the certainty that nobody wrote to it meanwhile."""
