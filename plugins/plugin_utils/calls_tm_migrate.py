@@ -64,7 +64,8 @@ def hook(action: str, given: list[str]) -> Call:
             "disks": _written_disks(known),
         }
 
-    return Call(f"tm_{action}", complete, hosts, asks=[("vm", place.vm)], others=others)
+    # other drivers may take their time, and a node that is called waits for us a minute only
+    return Call(f"tm_{action}", complete, hosts, hasty=False, asks=[("vm", place.vm)], others=others)
 
 
 def _nothing(_context: Context, _here: bool) -> dict[str, Any]:
