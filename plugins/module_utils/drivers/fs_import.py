@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 
-from .._errors import BadCall, Corrupt, DeadlineOver, Refused, StorageError, from_os, one_line
-from ..steps.base import LEAD, UNTRUSTED
+from .._errors import BadCall, Corrupt, DeadlineOver, Refused, StorageError, ToolFailed, from_os, one_line
+from ..steps.base import LEAD, limits
 from ..steps.files import MakeDirectory, Publish
 from .base import Answer, Plan, Request
 from .fs_images import FsImages, head_of, most_bytes
@@ -46,14 +46,14 @@ class Imports(FsImages):
             return Answer(source=self.as_given(request), format=self._format(request, final), **request.site.figures)
         part = os.path.join(request.shop(claim), "fetched")
         if request.ran and request.look(part):
-            found = self._accepted(request, part)
+            found, size = self._accepted(request, part)
             wanted = request["convert_to"]
             if not wanted or wanted == found or found == "luks":
                 return Plan([MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")])
             whole = os.path.join(request.shop(claim), "converted")
             return Plan(
                 [
-                    Convert(LEAD, part, found, whole, wanted, sparse=request["sparse"], untrusted=True),
+                    Convert(LEAD, part, found, whole, wanted, sparse=request["sparse"], untrusted=True, size=size),
                     MakeDirectory(LEAD, root, root),
                     Publish(LEAD, whole, final, root, what="image"),
                 ]
@@ -119,26 +119,30 @@ class Imports(FsImages):
         path = local_path(source) if scheme_of(source) == "file" else ""
         return allowed(request, path) if path else source
 
-    def _accepted(self, request: Request, part: str) -> str:
-        """The format of a fetched file, when it may become an image (rule 10)."""
+    def _accepted(self, request: Request, part: str) -> tuple[str, int]:
+        """The format of a fetched file, when it may become an image (rule 10), and the bytes that are to be read in it.
+
+        Those are the file's, or the virtual size's where that is more: what is packed in clusters may be far smaller.
+        """
         from ..tools import image_header
 
         name = _name(request)
         if request["plain"]:
             # a kernel or a context file: nothing is ever opened as a disk
-            self._fits(request, part, "raw", name)
-            return "raw"
+            return "raw", self._fits(request, part, "raw", name)
         head = head_of(part, image_header.HEAD_BYTES)
         found = image_header.refuse_unsafe(head, name)
-        self._fits(request, part, found, name)
+        size = self._fits(request, part, found, name)
         if found in ("raw", "luks"):
-            return found
+            return found, size
         # first what the header says, so that qemu-img never sees a size that no disk has
         self._refuse_size(request, image_header.virtual_size(head) or 0, name)
-        self._refuse_size(request, self._virtual_size(request, part, found, name), name)
+        virtual = self._virtual_size(request, part, found, name)
+        self._refuse_size(request, virtual, name)
+        size = max(size, virtual)
         if found == "qcow2":
-            self._check(request, part, name)
-        return found
+            self._check(request, part, name, size)
+        return found, size
 
     @staticmethod
     def _refuse_size(request: Request, size: int, name: str) -> None:
@@ -152,13 +156,15 @@ class Imports(FsImages):
             raise Refused(f"{name} claims a size of {-(-size >> 20)} MB, which no disk has")
 
     @staticmethod
-    def _fits(request: Request, part: str, image_format: str, name: str) -> None:
+    def _fits(request: Request, part: str, image_format: str, name: str) -> int:
         limit = most_bytes(request["size"], image_format) if request["size"] else 0
-        if limit and os.stat(part).st_size > limit:
+        size = os.stat(part).st_size
+        if limit and size > limit:
             raise Refused(
                 f"{name} is larger than the {request['size']} MB that were counted for the image",
                 todo="register it with its real SIZE, or set LIMIT_IMAGE_SIZE=NO in the datastore",
             )
+        return size
 
     @staticmethod
     def _virtual_size(request: Request, part: str, image_format: str, name: str) -> int:
@@ -176,17 +182,24 @@ class Imports(FsImages):
         return int(info["virtual-size"])
 
     @staticmethod
-    def _check(request: Request, part: str, name: str) -> None:
+    def _check(request: Request, part: str, name: str, size: int) -> None:
         """``Corrupt`` when the tables of a qcow2 image are not in order; clusters that nobody uses are.
 
         An image that was cut off is found by this, as its tables point behind the end of the file.
         """
         argv = ["qemu-img", "check", "-q", "-f", "qcow2", part]
         host = request.site.lead
-        result = host.run(argv, request.site.timeouts.command, list(UNTRUSTED))
+        result = host.run(argv, request.site.timeouts.command, limits(size))
         if result["rc"] in (0, _LEAKS):
             return
         said = str(result["err"]).strip().splitlines()
+        if result["rc"] < 0:
+            # by its limits, or by somebody: that says nothing about the image
+            raise ToolFailed(
+                f"{name} cannot be checked: qemu-img was killed by signal {-result['rc']}",
+                host.name,
+                detail=f"{' '.join(argv)}: limits {' '.join(limits(size))}",
+            )
         raise Corrupt(
             f"{name} is a damaged qcow2 image",
             host.name,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LEAD = "lead"
 PEER = "peer"
 
-#: Limits for tools that read what a stranger wrote: 2 GiB of memory, 120 seconds of CPU, no core files.
-UNTRUSTED = ("--as=2147483648", "--cpu=120", "--core=0")
+#: Seconds of CPU for a tool that reads what a stranger wrote: so many, more for each GiB, and never more than a day.
+_CPU, _CPU_PER_GIB, _CPU_MOST = 120, 10, 86400
 
 
 class Timeouts:
@@ -78,14 +78,15 @@ class Site:
         """The host of that role; an action on one host has the lead in both."""
         return self.peer if where == PEER and self.peer is not None else self.lead
 
-    def command(self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False) -> str:
+    def command(self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False, size: int = 0) -> str:
         """Run a tool on a host and return its stdout.
 
         :param doing: what is being done, for the sentence: ``create the image /x``.
+        :param untrusted: the tool reads what a stranger wrote, and is limited; *size* as in :func:`limits`.
         :raises ToolFailed: with the tool's last words.
         """
         host = self.host(where)
-        result = host.run(list(argv), self.timeouts.command, list(UNTRUSTED) if untrusted else [])
+        result = host.run(list(argv), self.timeouts.command, limits(size) if untrusted else [])
         if result["rc"] != 0:
             said = str(result["err"]).strip() or f"{argv[0]} ended with code {result['rc']}"
             detail = f"{' '.join(argv)}: code {result['rc']}: {said}"
@@ -145,6 +146,15 @@ class Step:
             self.do(site)
         except OSError as error:
             raise from_os(error, self.words(), site.host(self.where).name) from error
+
+
+def limits(size: int = 0) -> list[str]:
+    """Limits for a tool that reads what a stranger wrote, for prlimit: memory, CPU time, no core files.
+
+    :param size: bytes that it has to go through, 0 when it reads a header alone.
+    """
+    seconds = min(_CPU + _CPU_PER_GIB * (size >> 30), _CPU_MOST)
+    return ["--as=2147483648", f"--cpu={seconds}", "--core=0"]
 
 
 def shown(path: str) -> str:

@@ -79,6 +79,7 @@ class Convert(Step):
 
     :param sparse: leave zeros out; ``SPARSE=NO`` keeps them allocated.
     :param untrusted: the source comes from outside, so the tool is limited.
+    :param size: bytes of the source, which the limits follow.
     """
 
     kind: ClassVar[str] = "convert"
@@ -92,6 +93,7 @@ class Convert(Step):
         image_format: str,
         sparse: bool = True,
         untrusted: bool = False,
+        size: int = 0,
     ) -> None:
         super().__init__(where)
         self.source = source
@@ -100,6 +102,7 @@ class Convert(Step):
         self.image_format = image_format
         self.sparse = sparse
         self.untrusted = untrusted
+        self.size = size
 
     def words(self) -> str:
         return f"write {shown(self.source)} as a {self.image_format} image of its own"
@@ -109,7 +112,8 @@ class Convert(Step):
         if not self.sparse:
             argv += ["-S", "0"]
         site.host(self.where).make_directory(os.path.dirname(self.part))
-        site.command(self.where, [*argv, self.source, self.part], self.words(), untrusted=self.untrusted)
+        argv += [self.source, self.part]
+        site.command(self.where, argv, self.words(), untrusted=self.untrusted, size=self.size)
 
 
 class Resize(Step):
@@ -139,7 +143,10 @@ class Resize(Step):
 
 
 class Rebase(Step):
-    """Rename the backing file that an overlay names; no data moves."""
+    """Rename the backing file that an overlay names, which stays the same qcow2 file; no data moves.
+
+    There is nothing to undo: where both names are of one file, either of them is right.
+    """
 
     kind: ClassVar[str] = "rebase"
 

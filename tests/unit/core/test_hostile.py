@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from plugins.module_utils._errors import BadCall, Corrupt, NoSpace, Refused, StorageError
+from plugins.module_utils._errors import BadCall, Corrupt, NoSpace, Refused, StorageError, ToolFailed
 from plugins.module_utils.tools import image_header, intake
+from plugins.module_utils.tools.host import Host
 from tests.unit.core.packing import PACKERS
 from tests.unit.core.support import MIB, World, act, bytes_of, pattern, tool
 from tests.unit.core.test_images import made, new
@@ -268,6 +269,50 @@ def test_no_room(world: World, outside: Path, packer: str, monkeypatch: pytest.M
     monkeypatch.setattr(intake.File, "_at", at)
     (outside / "x").write_bytes(PACKERS[packer](pattern("x", 3 * MIB)))
     failed(world, outside / "x", NoSpace, "No space left.*free some space", size=0)
+
+
+# ---------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(("gib", "seconds"), [(0, 120), (1, 130), (300, 3120), (1 << 20, 86400)])
+def test_the_time_for_qemu_img_follows_the_size(
+    world: World, outside: Path, gib: int, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check or a conversion of a large image takes its time; one of a small image, or of a header, may not."""
+    given: list[tuple[str, list[str]]] = []
+    real = Host.run
+
+    def run(self: Host, argv: list[str], deadline: float, limits: list[str]) -> dict[str, object]:
+        given.append((argv[1], list(limits)))
+        # the conversion of a PiB would take a while
+        done = {"rc": 0, "out": "", "err": ""} if argv[1] == "convert" else real(self, argv, deadline, limits)
+        if argv[1] == "convert":
+            Path(argv[-1]).write_bytes(b"x")
+        return done
+
+    monkeypatch.setattr(Host, "run", run)
+    image = qcow2(outside, "-o", "cluster_size=2M", size=f"{gib or 0.5}G")
+    act("ds_cp", **new(world), source=image, convert_to="raw")
+    fixed = ["--as=2147483648", "--core=0"]
+    assert [(word, [limit for limit in limits if limit not in fixed]) for word, limits in given] == [
+        ("info", ["--cpu=120"]),
+        ("check", [f"--cpu={seconds}"]),
+        ("convert", [f"--cpu={seconds}"]),
+    ]
+    assert all(set(fixed) < set(limits) for _word, limits in given)
+
+
+def test_a_check_that_is_killed_tells_nothing_of_the_image(
+    world: World, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Host.run
+
+    def run(self: Host, argv: list[str], deadline: float, limits: list[str]) -> dict[str, object]:
+        words = ["sh", "-c", "kill -XCPU $$"] if argv[1] == "check" else argv
+        return real(self, words, deadline, limits)
+
+    monkeypatch.setattr(Host, "run", run)
+    failed(world, qcow2(outside), ToolFailed, "x cannot be checked: qemu-img was killed by signal 24", size=1)
 
 
 # ---------------------------------------------------------------- secrets
