@@ -117,6 +117,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
             executor.finish()
     except StorageError as error:
         error.run = number
+        error.detail = "; ".join(filter(None, [error.detail, *site.warnings]))
         if not mode.check:
             executor.fail(error)
         _hang_up(site)
@@ -168,6 +169,8 @@ class _Talk:
             "actions": [f"{site.host(step.where).name}: {step.words()}" for step in done],
             "changes": _changes(site, done, self._before),
             "run_id": site.run,
+            # Ansible shows what is under this name as such
+            **({"warnings": site.warnings} if site.warnings else {}),
             **self._values,
         }
 

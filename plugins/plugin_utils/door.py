@@ -130,6 +130,8 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
                 # with this process its sessions end, and with them what runs at their other ends
                 watch(lambda: os._exit(1))
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
+        for warning in result.get("warnings") or []:
+            voice.log("WARN", str(warning))
         if explain:
             voice.lines(_explained(result, options, placement.lead or os.uname().nodename))
         else:
@@ -140,8 +142,9 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
             voice.log("DEBUG", f"launcher {launch.name}, run {result.get('run_id')}")
     finally:
         launch.close()
-        if feeding:
-            feeding.close()
+        warning = feeding.close() if feeding else ""
+        if warning:
+            voice.log("WARN", warning)
     return 0
 
 

@@ -58,11 +58,16 @@ def main(remotes: str, arguments: list[str]) -> int:
         sentence = "Interrupted, nothing was kept"
     except OSError as error:
         sentence = str(from_os(error, f"write {one_line(str(error.filename or 'the data'), 200)}"))
+    _tell(sentence)
+    return FAILED
+
+
+def _tell(sentence: str) -> None:
+    """One line on stderr; that nobody listens there changes nothing."""
     try:
         os.write(2, f"{one_line(sentence, 2000)}\n".encode("utf-8", "replace"))
     except OSError:
         pass
-    return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,6 +123,8 @@ def _fetch(given: argparse.Namespace, settings: Settings) -> None:
             _write(source, order, given.max_size, os.path.realpath(given.target))
     finally:
         source.close()
+        if source.warning:
+            _tell(f"WARN: downloader: {source.warning}")
 
 
 def _write(source: Source, order: Order, most: int, target: str) -> None:

@@ -39,13 +39,14 @@ class Feeding:
         finally:
             self._ended.release()
 
-    def close(self) -> None:
-        """Stop, whatever is still to be sent."""
+    def close(self) -> str:
+        """Stop, whatever is still to be sent; what the source warns of, if anything."""
         self._feeder.stop()
         # a source that waits for data looks around now and then; it is not closed under its feet
         self._ended.acquire(timeout=10)
         self._session.end(1)
         self._source.close()
+        return self._source.warning
 
 
 def _trouble(error: Exception) -> bytes:

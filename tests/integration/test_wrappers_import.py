@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,6 +159,32 @@ def test_what_was_unpacked_is_told(front_end: FrontEnd) -> None:
     said = front_end.run("datastore/fs/cp", "1", stdin=front_end.cp(front_end.sources / "x"))
     assert re.match(r"INFO: cp: imported \d+ bytes in .*, unpacked from tar in gzip, run ", said.err)
     assert said.plain == []
+
+
+@pytest.mark.parametrize("way", ["cp", "cp by ansible", "failed cp", "stat", "downloader"])
+def test_a_helper_that_does_not_clear_up_is_in_the_log(front_end: FrontEnd, way: str) -> None:
+    """The image is whole, so the action is a success; what the helper left is for an operator to know."""
+    helper = front_end.remotes / "datastore" / "untidy_downloader.sh"
+    ending = "exit 3" if way == "failed cp" else ":"
+    helper.write_text(f"#!/bin/sh\necho 'command=\"echo abc; {ending}\"'\necho 'clean_command=\"exit 5\"'\n")
+    helper.chmod(0o755)
+    url, warning = "untidy://1/x", "The clean-up after untidy://1/x ended with code 5"
+    if way == "downloader":
+        assert Downloader(front_end)(url, "-") == (0, b"abc\n", f"WARN: downloader: {warning}\n")
+        return
+    if way == "stat":
+        said = front_end.run("datastore/fs/stat", "1", stdin=front_end.stat(url))
+    else:
+        ansible = {
+            "ONE_STORAGE_LAUNCHER": "ansible",
+            "ONE_STORAGE_ANSIBLE": str(Path(sys.executable).with_name("ansible")),
+        }
+        env = ansible if way == "cp by ansible" else None
+        said = front_end.run("datastore/fs/cp", "1", stdin=front_end.cp(url, size=1), env=env)
+    assert said.code == (1 if way == "failed cp" else 0)
+    severity = "ERROR" if way == "failed cp" else "WARN"
+    assert f"{severity}: {'stat' if way == 'stat' else 'cp'}: {warning}" in said.err.splitlines(), said.err
+    assert way != "failed cp" or warning not in said.reason
 
 
 def test_stat_of_a_silent_server_ends_in_time(front_end: FrontEnd, web: Site) -> None:

@@ -244,6 +244,7 @@ class Imports(FsImages):
             size = None
         finally:
             source.close()
+            request.site.warn(source.warning)
         if size is None:
             raise DeadlineOver(
                 f"Cannot determine the size of {_name(request)} within {_PATIENCE:g} seconds",

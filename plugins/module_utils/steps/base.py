@@ -41,6 +41,7 @@ class Site:
         journal.
     :ivar private: URLs with a password in them, by what is shown, and journalled, in their place.
     :ivar figures: what the action's result tells of a long step: bytes, seconds.
+    :ivar warnings: what went wrong without harm to the action, for people and logs.
     """
 
     def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts, check: bool = False) -> None:
@@ -52,6 +53,7 @@ class Site:
         self.secrets: dict[str, str] = {}
         self.private: dict[str, str] = {}
         self.figures: dict[str, Any] = {}
+        self.warnings: list[str] = []
         self._same: dict[tuple[str, str], bool] = {}
 
     def same_storage(self, here: str, there: str) -> bool:
@@ -73,6 +75,11 @@ class Site:
             finally:
                 self.lead.remove(f"{here}/{name}", here)
         return self._same.get((here, there), False)
+
+    def warn(self, text: str) -> None:
+        """Add to the warnings; nothing when there is no text."""
+        if text:
+            self.warnings.append(text)
 
     def host(self, where: str) -> Host:
         """The host of that role; an action on one host has the lead in both."""

@@ -87,6 +87,7 @@ class Fetch(Step):
             raise
         finally:
             source.close()
+            site.warn(source.warning)
 
     def _open(self, source: str, options: Options) -> Source:
         if self.more.get("feed"):
