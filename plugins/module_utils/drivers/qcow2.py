@@ -14,14 +14,14 @@ from .._errors import Missing, Refused
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, Move, PublishForGood, SetAside
-from ..steps.images import Convert, CreateOverlay, Resize
+from ..steps.images import Convert, CreateOverlay, Rebase, Resize
 from ..steps.transfer import CopyFile, CopyTree
+from ..tools import chain
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
 from .vm_migrate import HOOKS, Migrating
 from .vm_monitor import VmMonitor
 from .vm_move import own_names, same_place
-from .vm_save import Saving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,13 +123,15 @@ class Qcow2(Migrating, Saving, VmMonitor):
         """Let a VM work on a persistent image itself: its disk is a link into the image datastore."""
         disk = Disk(request["destination"], request["datastore"])
         image = clean_path(request["source"], "image")
-        self._there(request, image)
         steps: list[Step] = [MakeDirectory(LEAD, disk.directory, disk.datastore)]
         target = image
         if request["format"] == "qcow2":
-            target, prepared = self._layers_of(request, image)
+        names: list[Step] = []
+            target, prepared, names = self._layers_of(request, image)
             steps += prepared
         shop = request.shop(self.claims_ln(request.options)[0])
+        else:
+            self._there(request, image)
         if request.look(disk.snap):
             steps.append(SetAside(LEAD, disk.snap, os.path.join(shop, disk.name + ".snap"), disk.datastore, "layers"))
         old = request.look(disk.path)
@@ -138,22 +140,43 @@ class Qcow2(Migrating, Saving, VmMonitor):
                 raise Refused(f"{disk.path} is there and is not a link to {target}", todo="force replaces it")
             steps.append(SetAside(LEAD, disk.path, os.path.join(shop, disk.name), disk.datastore, "disk"))
         previous = request.site.lead.readlink(disk.path) if old and old["kind"] == "link" else ""
-        steps.append(MakeLink(LEAD, disk.path, target, disk.datastore, previous))
+        steps += [MakeLink(LEAD, disk.path, target, disk.datastore, previous), *names]
         if all(step.done(request.site) for step in steps):
             return Answer(path=disk.path, target=target)
         return Plan(steps)
 
-    def _layers_of(self, request: Request, image: str) -> tuple[str, list[Step]]:
-        """The active layer of a persistent image, and the steps that give it a snapshot directory if it has none."""
-        snap, root = image + ".snap", parent(image)
-        numbers = [int(name) for name in request.site.lead.entries(snap) if name.isdigit()]
+    def _layers_of(self, request: Request, image: str) -> tuple[str, list[Step], list[Step]]:
+        """The active layer of a persistent image, and steps before and after it is linked, so that a VM can open it so.
+
+        An image without snapshots gets a directory for them. What mixed drivers and ``local`` brought back names its
+        backing file relatively, and qemu would look for that beside the link: the active layer gets the absolute name
+        (contract-tm 6.2). From there on the names of those below are found either way.
+
+        :raises Refused: the numbered files are not the layers of this image, but copies that another driver made.
+        """
+        host, snap, root = request.site.lead, image + ".snap", parent(image)
         steps: list[Step] = [
             MakeDirectory(LEAD, snap, root),
             MakeLink(LEAD, os.path.join(snap, base(snap)), ".", root),
         ]
-        if not numbers:
-            steps.append(MakeLink(LEAD, os.path.join(snap, "0"), image, root))
-        return os.path.join(snap, str(max(numbers, default=0))), steps
+        active = chain.active(host, snap)
+        info = request.look(image)
+        if not active or info is None:
+            self._there(request, image)
+            return os.path.join(snap, "0"), [*steps, MakeLink(LEAD, os.path.join(snap, "0"), image, root)], []
+        found = chain.layers(host, active, [root])
+        if info["kind"] != "link" and host.real(image) not in [layer.path for layer in found]:
+            raise Refused(
+                f"The image {image} is one file, and {active} beside it is not a layer of it",
+                host.name,
+                todo=f"is {snap} of another driver",
+            )
+        if info["kind"] == "link" and host.real(image) != found[0].path:
+            # snapshots that came later left it at an older one, or leading nowhere
+            steps.append(MakeLink(LEAD, image, f"{base(snap)}/{base(active)}", root, host.readlink(image)))
+        name = chain.neighbour(host, snap, found[0])
+        wrong = name and not found[0].backing.startswith("/")
+        return active, steps, [Rebase(LEAD, active, name)] if wrong else []
 
     # ------------------------------------------------------------ mv, mvds
 

@@ -63,7 +63,7 @@ class Qcow2Ssh(Qcow2):
             steps.append(CopyFile(LEAD, image, part, disk.datastore))
             return Plan(steps + publish(request, disk, snap=bool(files)) + self.marker(request, disk))
         if files:
-            steps += relayer(request, image, part, LEAD, disk.datastore)
+            steps += relayer(request, image, part, LEAD, disk.datastore, disk.path)
         else:
             steps.append(CopyFile(LEAD, image, os.path.join(part + ".snap", "0"), disk.datastore))
             steps += layers(shop, disk)
@@ -98,7 +98,8 @@ class Qcow2Ssh(Qcow2):
         snaps = bool(files)
         steps: list[Step] = [CopyFile(LEAD, path, os.path.join(shop, name), root) for path, name in files]
         if snaps and request["format"] == "qcow2":
-            steps += relayer(request, disk.path, part, LEAD, root)
+            # absolute names: the next VM may open it by a link that lies elsewhere (contract-tm 6.2)
+            steps += relayer(request, disk.path, part, LEAD, root, image, folder=image + ".snap")
         else:
             steps.append(CopyFile(LEAD, request.site.lead.real(disk.path), part, root))
         if snaps:

@@ -16,13 +16,13 @@ from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, WriteFile
 from ..steps.images import Rebase, Resize
 from ..steps.transfer import Send
+from ..tools.chain import REDIRECT
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
 from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
 from .vm_move import own_names, same_place
-from .vm_save import SavingOver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Ssh(MigratingOver, SavingOver, VmMonitor):
         snaps = request.look(image + ".snap") is not None
         steps: list[Step] = []
         entries = snap_files(request, image, disk.name, LEAD)
-        chain = info["kind"] == "link" and snaps
+        chain = snaps and is_chain(request, image)
         layer = "" if chain else self.first_layer(request, disk, entries)
         if not chain:
             entries.insert(0, [request.site.lead.real(image), layer or disk.name])
@@ -85,7 +85,7 @@ class Ssh(MigratingOver, SavingOver, VmMonitor):
             steps.append(MakeDirectory(PEER, os.path.join(shop, disk.name + ".snap"), disk.datastore))
         steps.append(Send(PEER, entries, shop, disk.datastore))
         if chain:
-            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore)
+            steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore, disk.path)
         elif layer:
             snap = disk.name + ".snap"
             steps.append(MakeLink(PEER, os.path.join(shop, snap, snap), ".", disk.datastore))
@@ -212,7 +212,7 @@ class Ssh(MigratingOver, SavingOver, VmMonitor):
         steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
         steps.append(Send(LEAD, entries, shop, root))
         if chain:
-            steps += relayer(request, disk.path, part, LEAD, root, seen_from=PEER)
+            steps += relayer(request, disk.path, part, LEAD, root, image, seen_from=PEER)
         if snaps:
             old = part + ".snap.old" if request.look(image + ".snap") else ""
             steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
@@ -252,16 +252,26 @@ def snap_files(request: Request, old: str, name: str, where: str) -> list[list[s
     return found
 
 
-def relayer(request: Request, old: str, part: str, where: str, root: str, seen_from: str = LEAD) -> list[Step]:
+def is_chain(request: Request, image: str) -> bool:
+    """Whether an image on the lead is a chain of layers: a link into them, or their layer 0 is one to it (6.2)."""
+    first = request.look(os.path.join(image + ".snap", "0"))
+    return any(info is not None and info["kind"] == "link" for info in (request.look(image), first))
+
+
+def relayer(
+    request: Request, old: str, part: str, where: str, root: str, final: str, seen_from: str = LEAD, folder: str = ""
+) -> list[Step]:
     """Steps that make a copied chain of layers work under its new name (contract-tm 6.1, 6.2, 7.3, Q7).
 
-    Every layer names its backing file relative to the new directory, the self link and the link to the active layer are
-    made anew.
+    Every layer names its backing file in the new directory, ``.current`` markers get its path, which stock reads all
+    of, the self link and the link to the active layer are made anew.
 
     :param old: the disk or image the chain was copied from.
     :param part: the new one in the workshop; its layers are in ``<part>.snap``.
     :param seen_from: the host that has *old*.
+    :param final: where it will stand.
     """
+    :param folder: what layers call their directory; empty for its bare name, which needs the self link.
     host = request.site.host(seen_from)
     name = base(part)
     snap = part + ".snap"
@@ -272,7 +282,12 @@ def relayer(request: Request, old: str, part: str, where: str, root: str, seen_f
         if backing:
             # what is no layer is the image itself, which layer 0 stands for
             layer = backing if backing.isdigit() and int(backing) in numbers else "0"
-            steps.append(Rebase(where, os.path.join(snap, str(number)), f"{name}.snap/{layer}"))
+            steps.append(Rebase(where, os.path.join(snap, str(number)), f"{folder or name + '.snap'}/{layer}"))
+    for entry in host.entries(old + ".snap"):
+        if entry.endswith(REDIRECT):
+            text = host.read(os.path.join(old + ".snap", entry), 4096) or ""
+            new = os.path.join(final + ".snap", base(text.strip())) + "\n"
+            steps.append(WriteFile(where, os.path.join(snap, entry), new, root, text))
     steps.append(MakeLink(where, os.path.join(snap, name + ".snap"), ".", root))
     linked = (host.stat(old) or {}).get("kind") == "link"
     active = base(host.readlink(old)) if linked else str(max(numbers, default=0))

@@ -13,6 +13,7 @@ import os
 from .._errors import Corrupt, Missing, Refused
 from ..steps.base import LEAD
 from ..steps.claim import Claim
+from ..steps.files import MakeLink
 from ..tools import chain
 from .base import Request, base, clean_path, parent
 from .vm_files import Disk
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..steps.base import Step
     from ..tools.host import Host
 
 
@@ -93,6 +95,23 @@ class Stack:
         if not path:
             raise Missing(f"Snapshot {number} of {self.disk.path} is not there", self.host.name)
         return path
+
+    def followed(self, top: str = "") -> list[Step]:
+        """Steps that let the name of a persistent image lead to the layer that is written to, where it is a link.
+
+        Otherwise it stays at an older snapshot, and leads nowhere once that is deleted.
+
+        :param top: the layer that is written to from now on, when it is another one.
+        """
+        owner, top = self.snap[: -len(".snap")], base(top or self.active)
+        info = self.host.stat(owner)
+        target = os.path.join(base(self.snap), top)
+        if not self.layered or owner == self.disk.path or not info or info["kind"] != "link":
+            return []
+        old = self.host.readlink(owner)
+        if os.path.normpath(os.path.join(self.root, old)) == os.path.join(self.snap, top):
+            return []
+        return [MakeLink(LEAD, owner, target, self.root, old)]
 
     def name_of(self, layer: str) -> str:
         """How other layers, and the disk's link, name this one (contract-tm 6.1, 6.2, Q1).

@@ -4,7 +4,8 @@
 
 Taking snapshot N of a stack of layers freezes its active file, which from then on is snapshot N, and puts an empty
 layer on top. Of any other disk a snapshot is a full copy. Which layer goes, and what stands on it, is read from the
-layers themselves: what oned counts as parent or active, and so every value of ALLOW_ORPHANS, makes no difference here (Q10).
+layers themselves: what oned counts as parent or active, and so every value of ALLOW_ORPHANS, makes no difference here
+(Q10).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..steps.base import LEAD
 from ..steps.files import Discard, MakeDirectory, MakeLink, Publish, PublishForGood
 from ..steps.layers import Mark, NewLayer, TakeOver
 from ..tools import chain
-from .base import Answer, Plan, Request, base, parent
+from .base import Answer, Plan, Request, base
 from .vm_files import Disk, VmFiles
 from .vm_layers import Stack, claims_of, image_of, is_empty
 
@@ -95,7 +96,7 @@ class Snapshots(VmFiles):
         if number != stack.number or request.look(marker):
             steps.append(Mark(LEAD, marker, stack.active + "\n", stack.root, host.read(marker)))
         steps.append(MakeLink(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target))
-        return Plan(steps)
+        return Plan(steps + stack.followed(top))
 
     def _copy(self, request: Request, stack: Stack, number: int) -> Reply:
         """The snapshot is a copy of the disk, which was made whole before it got its name."""
@@ -137,7 +138,7 @@ class Snapshots(VmFiles):
             ]
         if not steps + younger:
             return Answer(path=stack.disk.path, snapshot=source)
-        return Plan(steps + younger)
+        return Plan(steps + stack.followed() + younger)
 
     def _younger(self, request: Request, stack: Stack, number: int) -> list[Step]:
         """Steps that remove the snapshots which oned forgets when it goes back to an older one (LINEAR, 4.3)."""
@@ -164,6 +165,7 @@ class Snapshots(VmFiles):
         if path:
             if _is_link(request, path):
                 raise Refused(f"Snapshot {number} of {stack.disk.path} is the image itself, which cannot go")
+            steps += stack.followed()
             steps += _taken_over(stack, path) if stack.format == "qcow2" else []
             steps += self._gone(request, stack, path)
         marker = os.path.join(stack.snap, f"{number}{chain.REDIRECT}")
@@ -184,8 +186,7 @@ def _taken_over(stack: Stack, path: str) -> list[Step]:
     stack.check()
     layer = stack.check(path)[0]
     below, image_format = layer.backing, layer.backing_format
-    folder = parent(os.path.join(parent(layer.path), below))
-    if below and stack.host.real(folder) == stack.host.real(stack.snap):
+    if chain.neighbour(stack.host, stack.snap, layer):
         below = stack.name_of(below)
     elif below and not below.startswith("/"):
         below = layer.below

@@ -266,6 +266,18 @@ def sound(host: Host, snap: str, roots: Sequence[str], but: str = "") -> list[La
     return found
 
 
+def neighbour(host: Host, snap: str, layer: Layer) -> str:
+    """What a layer stands on, when that has a name in the snapshot directory: the path there, with links as they are.
+
+    Empty when it stands alone, or on something elsewhere. A datastore may be a link that differs by host, so that the
+    resolved path is no name to write down.
+    """
+    if not layer.backing:
+        return ""
+    folder = os.path.dirname(os.path.join(os.path.dirname(layer.path), layer.backing))
+    return os.path.join(snap, os.path.basename(layer.backing)) if host.real(folder) == host.real(snap) else ""
+
+
 def name_like(neighbour: Layer | None, path: str) -> str:
     """What a new layer calls its backing file *path*, a file of the same snapshot directory as its neighbour's.
 

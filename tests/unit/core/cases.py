@@ -67,6 +67,16 @@ def marked(world: World) -> None:
     (world.system / ".monitor").write_text("ssh\n")
 
 
+def relative(world: World) -> None:
+    """An image that mixed drivers of stock brought back, and whose name stayed at a snapshot that went."""
+    old_disk(world)
+    name = f"{CHAINED}.snap/0"
+    layer = world.images / f"{CHAINED}.snap" / "1"
+    tool("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", name, layer)
+    (world.images / CHAINED).unlink()
+    (world.images / CHAINED).symlink_to(f"{CHAINED}.snap/9")
+
+
 def with_disk(driver: dict[str, Any], image: str) -> Callable[[World], None]:
     """A VM whose disk was linked to an image by a driver."""
 
@@ -235,6 +245,7 @@ CASES = [
     Case("qcow2 clone, raw, forced", "tm_clone", marked, disk(QCOW2, PLAIN, force=True)),
     Case("qcow2 ln", "tm_ln", fill, disk(QCOW2, OVERLAID)),
     Case("qcow2 ln, forced", "tm_ln", old_disk, disk(QCOW2, OVERLAID, force=True)),
+    Case("qcow2 ln, names that lead nowhere", "tm_ln", relative, disk(QCOW2, CHAINED, force=True)),
     Case("qcow2 ln, raw", "tm_ln", fill, disk(QCOW2, PLAIN)),
     Case("qcow2 mv", "tm_mv", with_disk(QCOW2, OVERLAID), move(QCOW2)),
     Case("qcow2 mv onto another", "tm_mv", with_target(QCOW2, OVERLAID), move(QCOW2)),

@@ -201,7 +201,7 @@ class Golden:
                 assert (
                     name.startswith(str(self.world.images))
                     or (own and name.startswith("disk.0.snap/"))
-                    or (name.startswith(f"{CHAINED}.snap/") and not own)
+                    or (name.startswith(f"{self.shape.image}.snap/") and not own)
                 ), name
         else:
             assert {path.name for path in self.snap.glob("*")} == {str(number) for number in self.snapshots}

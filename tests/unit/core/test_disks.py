@@ -260,8 +260,13 @@ def test_a_persistent_qcow2_disk_links_to_the_active_layer_of_its_image(images: 
 def test_the_highest_number_is_the_active_layer(images: World, layers: str, active: str) -> None:
     snap = images.images / f"{OVERLAID}.snap"
     snap.mkdir()
+    below = images.images / OVERLAID
     for name in layers.split():
-        (snap / name).write_text(name)
+        if name.isdigit():
+            tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, snap / name)
+            below = snap / name
+        else:
+            (snap / name).write_text(name)
     disk_of(images, "tm_ln", QCOW2, OVERLAID)
     assert os.readlink(images.disk()) == str(snap / active)
 
@@ -350,7 +355,9 @@ def test_a_layered_disk_goes_back_with_its_layers(images: World, driver: dict[st
         act("tm_mvds", **driver, datastore=images.system, source=disk, destination=image, format="qcow2")
         assert os.readlink(image) == f"{CHAINED}.snap/2"
         assert sorted(os.listdir(layers)) == ["0", "1", "2", f"{CHAINED}.snap"]
-        assert info(layers / "2")["backing-filename"] == f"{CHAINED}.snap/1"
+        # where nodes see the image, a VM may open it next by a link that lies elsewhere
+        folder = layers if driver is MIXED else layers.name
+        assert info(layers / "2")["backing-filename"] == f"{folder}/1"
         seen = bytes_of(image, "qcow2")
         assert seen[65536:131072] == b"\x5a" * 65536 and seen[MIB : MIB + 65536] == b"\x77" * 65536
     assert images.is_tidy()
