@@ -175,6 +175,7 @@ def test_holes_are_not_read(disk_world: World, monkeypatch: pytest.MonkeyPatch) 
     assert read < 2 * MIB
 
 
+@pytest.mark.full
 def test_five_gib_of_nothing(disk_world: World) -> None:
     """Not much more than hashing as many zeros: nothing is read, and nothing else is done."""
     path = disk_world.raw(size=5 << 30)

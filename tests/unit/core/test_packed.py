@@ -124,21 +124,21 @@ def test_a_sparse_tar(disk_world: World, tmp_path: Path) -> None:
         made(disk_world).unlink()
 
 
-def test_five_gigabytes_of_hole(disk_world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["disk", pytest.param("x.zst", marks=pytest.mark.full)])
+def test_five_gigabytes_of_hole(disk_world: World, tmp_path: Path, name: str) -> None:
     with (tmp_path / "disk").open("wb") as file:
         file.write(b"begin")
         file.seek((5 << 30) - 3)
         file.write(b"end")
-    tool("sh", "-c", "zstd -qc disk >x.zst", cwd=tmp_path)
-    for source in ("disk", "x.zst"):
-        assert act("ds_stat", driver="fs", source=tmp_path / source)["size"] == 5120
-        act("ds_cp", **new(disk_world), source=tmp_path / source, size=5120)
-        with made(disk_world).open("rb") as file:
-            assert file.read(6) == b"begin\0"
-            file.seek((5 << 30) - 4)
-            assert file.read() == b"\0end"
-        assert made(disk_world).stat().st_blocks * 512 < MIB
-        made(disk_world).unlink()
+    if name != "disk":
+        tool("sh", "-c", f"zstd -qc disk >{name}", cwd=tmp_path)
+    assert act("ds_stat", driver="fs", source=tmp_path / name)["size"] == 5120
+    act("ds_cp", **new(disk_world), source=tmp_path / name, size=5120)
+    with made(disk_world).open("rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek((5 << 30) - 4)
+        assert file.read() == b"\0end"
+    assert made(disk_world).stat().st_blocks * 512 < MIB
 
 
 @pytest.mark.parametrize("size", [1, 511, 512, 513, MIB - 1, MIB, MIB + 1])

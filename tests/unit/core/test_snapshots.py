@@ -34,14 +34,23 @@ SHAPES: dict[str, dict[str, bool]] = {
     "bare, linked": {"bare": True, "linked": True},
 }
 PER_SHAPE = pytest.mark.parametrize("how", SHAPES.values(), ids=SHAPES.keys())
-PER_COUNT = pytest.mark.parametrize("count", [1, 2, 20])
+#: Every shape with one and two layers; twenty of one shape, and of all where there is time.
+PER_SHAPE_AND_COUNT = pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        pytest.param(
+            how, count, id=f"{count}-{name}", marks=[pytest.mark.full] if count > 2 and name != "linked" else []
+        )
+        for count in (1, 2, 20)
+        for name, how in SHAPES.items()
+    ],
+)
 
 
 # ---------------------------------------------------------------- revert
 
 
-@PER_SHAPE
-@PER_COUNT
+@PER_SHAPE_AND_COUNT
 def test_a_revert_begins_again_on_the_snapshot(world: World, how: dict[str, bool], count: int) -> None:
     chain = layers(world, count, **how)
     for target in {0, count // 2, count - 1}:
@@ -66,8 +75,7 @@ def test_a_revert_of_copies_brings_the_copy_back(world: World, image_format: str
 # ---------------------------------------------------------------- flatten
 
 
-@PER_SHAPE
-@PER_COUNT
+@PER_SHAPE_AND_COUNT
 def test_a_flattened_image_stands_alone(world: World, how: dict[str, bool], count: int) -> None:
     for target in {0, count // 2, count - 1}:
         chain = layers(world, count, **how)
@@ -111,8 +119,7 @@ def test_a_copy_goes(world: World, image_format: str) -> None:
     chain.check(1)
 
 
-@PER_SHAPE
-@PER_COUNT
+@PER_SHAPE_AND_COUNT
 def test_layers_that_stand_on_a_snapshot_keep_it(world: World, how: dict[str, bool], count: int) -> None:
     chain = layers(world, count, **how)
     before = world.tree()
@@ -122,8 +129,7 @@ def test_layers_that_stand_on_a_snapshot_keep_it(world: World, how: dict[str, bo
     assert world.tree() == before
 
 
-@PER_SHAPE
-@PER_COUNT
+@PER_SHAPE_AND_COUNT
 def test_orphans_are_given_the_data(world: World, how: dict[str, bool], count: int) -> None:
     """With ALLOW_ORPHANS=YES oned deletes any: first the bottom, then the top, then the rest."""
     signal.alarm(120)
