@@ -21,8 +21,10 @@ description:
     that it can move.
   - A snapshot that is gone already is a success. The snapshot that is a persistent image itself, and a layer that
     is written to, are refused.
-  - It is for disks at rest. With O(running=true) it fails with the code V(unsupported), because a guest would write
-    meanwhile.
+  - With O(running=true), what the guest reads from that layer is first pulled up into the layer that it writes to,
+    by libvirt and while it runs. All the rest goes as with a disk at rest. What is pulled up includes the layers
+    between the two, which stay as they are for their own snapshots.
+  - A pull that still runs, of an action that was killed, is waited for.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -32,6 +34,7 @@ extends_documentation_fragment:
   - one_storage.drivers.system_driver
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
+  - one_storage.drivers.guest
 options:
   datastore:
     description:
@@ -50,6 +53,7 @@ options:
     required: true
 requirements:
   - C(qemu-img) on the lead, for qcow2 disks
+  - C(python3-libvirt) and C(python3-lxml) for C(/usr/bin/python3) on the lead, when it runs
 notes:
   - What other layers take over is written to them. For that time the datastore needs the room.
 seealso:
@@ -84,7 +88,8 @@ actions:
   elements: str
   sample:
     - >-
-      node01: let the layer /var/lib/one/datastores/100/42/disk.0.snap/1 stand on /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e, with all that it shows
+      node01: let the layer /var/lib/one/datastores/100/42/disk.0.snap/1 stand on /var/lib/one/datastores/1/7b1c1d04d6f0,
+      with all that it shows
     - 'node01: remove the layer /var/lib/one/datastores/100/42/disk.0.snap/0'
 run_id:
   description:

@@ -101,6 +101,7 @@ def main(function: Callable[[list[str]], Said]) -> None:
         else it raises becomes a sentence too, with the traceback in the log.
     """
     voice = _voice()
+    failure = StorageError("It ended without an answer")
     try:
         answer = function(sys.argv[1:])
         if isinstance(answer, str):

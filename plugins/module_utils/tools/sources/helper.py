@@ -116,7 +116,8 @@ class HelperSource(Source):
 
     def blocks(self) -> Iterator[bytes]:
         """What the command writes."""
-        assert self._data
+        if self._data is None:
+            raise StorageError(f"{self.name} is read before it was opened")
         return self._data.blocks()
 
     def close(self) -> None:

@@ -257,7 +257,7 @@ class HttpSource(Source):
                 target = f"http://{headers['Host']}{target}"
                 headers.update(_basic(proxy, "Proxy-Authorization"))
             elif proxy:
-                self._tunnel(proxy, host, port)
+                self._tunnel(self._link, proxy, host, port)
             if parts.scheme == "https":
                 self._link.secure(_context(self.options.verify), host)
             return _talk(self._link, "GET", target, headers)
@@ -265,10 +265,9 @@ class HttpSource(Source):
             self.close()
             raise
 
-    def _tunnel(self, proxy: SplitResult, host: str, port: int) -> None:
-        assert self._link
+    def _tunnel(self, link: Link, proxy: SplitResult, host: str, port: int) -> None:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        answer = _talk(self._link, "CONNECT", where, {"Host": where, **_basic(proxy, "Proxy-Authorization")})
+        answer = _talk(link, "CONNECT", where, {"Host": where, **_basic(proxy, "Proxy-Authorization")})
         if answer.status != 200:
             raise ConnectionError(f"the proxy {proxy.hostname} answers {answer.status} {answer.reason}")
 

@@ -203,17 +203,20 @@ class CommandSource(Source):
                 if code:
                     raise self._failure(said, code, True)
 
+    def _command(self) -> Running:
+        if self._running is None:
+            raise StorageError(f"{self.name} is read after its end")
+        return self._running
+
     def _read(self, seconds: float) -> bytes:
-        assert self._running
         try:
-            return self._running.read(self.block, self.clock)
+            return self._command().read(self.block, self.clock)
         except TimeoutError:
             raise DeadlineOver(f"{self.name} sent nothing for {seconds:g} seconds") from None
 
     def _ended(self) -> tuple[str, int]:
-        assert self._running
         try:
-            said, code = self._running.ended(self.clock)
+            said, code = self._command().ended(self.clock)
         except TimeoutError:
             raise DeadlineOver(f"The command that reads {self.name} does not end") from None
         self._running = None
