@@ -228,7 +228,12 @@ def test_bad_options_change_nothing(ansible: Ansible, site: Path) -> None:
             "refused",
             "RESTRICTED_DIRS",
         ),
-        ("ds_cp", {**image(site, 1), "source": "file:///etc/shadow"}, "refused", "cannot be imported from 'file://'"),
+        (
+            "ds_cp",
+            {**image(site, 1), "source": "file:///etc/shadow", "restricted_dirs": ["/etc"]},
+            "refused",
+            "RESTRICTED_DIRS",
+        ),
     ]
     tasks = [
         {f"{COLLECTION}.{module}": options, "check_mode": check}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,6 +22,10 @@ from tests.lab.oned.messages import encode, monitor_action
 from tests.unit.door.front_end import MIB, STORES, VM, FrontEnd, Said, laid_out, refused, started
 from tests.unit.door.support import CAPTURES
 
+#: All that an import says in oned's log: one line at its end.
+IMPORTED = r"INFO: cp: imported [^\n]*/s, run [0-9a-f]{12}\n"
+#: Actions on snapshots and in migrations, which need more than a disk: the tests of their own wrappers explain them.
+ELSEWHERE = ("snap_", "premigrate", "postmigrate", "failmigrate", "resize", "cpds")
 #: Wrappers of actions that a driver lacks.
 NOT_SUPPORTED = [f"datastore/fs/{name}" for name in ("backup", "backup_cancel", "increment_flatten", "ls", "restore")]
 
@@ -82,11 +87,13 @@ def test_recorded_cp(front_end: FrontEnd, name: str) -> None:
     front_end.qcow2(source, size) if kind == "qcow2" else front_end.raw(source, size)
     wanted = document.text_of("DATASTORE/TEMPLATE/DRIVER") or kind
     said = front_end.run("datastore/fs/cp", "0", stdin=document.stdin)
-    assert (said.code, said.out, said.err) == (0, f"{document.source} {wanted}\n", "")
+    assert (said.code, said.out) == (0, f"{document.source} {wanted}\n")
+    assert re.fullmatch(IMPORTED, said.err)
     assert read_cp(said.out) == (document.source, wanted)
     assert format_of(Path(document.source)) == wanted
     before = front_end.state()
-    assert front_end.run("datastore/fs/cp", "0", stdin=document.stdin) == said
+    again = front_end.run("datastore/fs/cp", "0", stdin=document.stdin)
+    assert (again.code, again.out, again.err) == (0, said.out, "")
     assert front_end.state() == before and front_end.hidden() == []
 
 
@@ -231,10 +238,12 @@ def _cases(front_end: FrontEnd) -> dict[str, Case]:
 
 
 def _every_wrapper(remotes: Path) -> set[str]:
-    """Those that have something to do: not dummy's, and not those that only say that an action is not supported."""
+    """Those that have something to do here: not dummy's, and not those that only say that it is not supported."""
     found = {str(path.relative_to(remotes)) for top in ("tm", "datastore") for path in (remotes / top).rglob("*")}
     empty = set(NOT_SUPPORTED) | {name for name in found if name.split("/")[1] == "dummy"}
-    return {name for name in found - empty if (remotes / name).is_file()}
+    return {
+        name for name in found - empty if (remotes / name).is_file() and not name.split("/")[-1].startswith(ELSEWHERE)
+    }
 
 
 #: Nothing moves on shared storage, and what only looks has no steps.
@@ -265,7 +274,7 @@ def test_explain_changes_nothing_and_the_action_does_what_was_said(front_end: Fr
             assert head.endswith(" would:") and len(steps) >= 1, (name, said.out)
             assert [step.split(".")[0].strip() for step in steps] == [str(n) for n in range(1, len(steps) + 1)]
         done = front_end.run(wrapper, *arguments, stdin=stdin)
-        assert (done.code, done.err) == (0, ""), (name, done)
+        assert done.code == 0 and re.fullmatch(IMPORTED if "/cp " in name else "", done.err), (name, done)
         assert (front_end.state() != before) is said.out.split("\n")[0].endswith(" would:"), name
         assert done.out == "" or wrapper.startswith("datastore") or "/monitor" in wrapper, (name, done)
     assert front_end.hidden() == []
@@ -373,7 +382,11 @@ def test_an_image_that_nobody_was_told_of(front_end: FrontEnd, ending: Ending, a
     }[action]
     image = front_end.store(100) / hashlib.md5(b"100:1:1001").hexdigest()
     ending(front_end, f"datastore/fs/{action}", stdin)
-    assert image.exists() and front_end.hidden()
+    if ending is _reader_gone and action != "mkfs" and not image.exists():
+        # what may take long is stopped when its reader goes away, if it has not ended by then
+        assert front_end.hidden() == []
+    else:
+        assert image.exists() and front_end.hidden()
     if then == "the same":
         said = front_end.run(f"datastore/fs/{action}", "1", stdin=stdin)
         assert said.code == 0 and said.out.split()[0].replace("//", "/") == str(image)

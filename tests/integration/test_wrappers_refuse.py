@@ -189,14 +189,15 @@ def _documents(front_end: FrontEnd) -> list[tuple[str, bytes, str]]:
         ("cp", front_end.cp(sources / ".." / "one_auth"), "Not allowed to copy image from .*"),
         ("cp", front_end.cp(sources / "away"), "Not allowed to copy image from .*/away, .*"),
         ("cp", front_end.cp("etc/passwd"), "The source 'etc/passwd' is neither an absolute path nor a URL"),
-        ("cp", front_end.cp("ssh://host/x"), r"Images cannot be imported from 'ssh://' \(use a path, .*"),
+        ("cp", front_end.cp("quux://host/x"), r"Images cannot be imported from 'quux://' \(use a path, .*"),
+        ("cp", front_end.cp("ssh://host/x"), r"'ssh://host/x' is not a source \(write ssh://\[user@\]host:path\)"),
         ("cp", front_end.cp("http://127.0.0.1:9/a b"), "'http://127.0.0.1:9/a b' is not a URL"),
         ("cp", front_end.cp("http://127.0.0.1:9/a"), "Cannot .*127.0.0.1:9.*[Rr]efused.*"),
         ("cp", front_end.cp(sources / "none"), r"Cannot read .*/none: No such file or directory on .*"),
         ("cp", front_end.cp(sources / "folder"), "The source .*/folder is a directory.*"),
         ("cp", front_end.cp(sources / "big.qcow2"), ".*/big.qcow2 has a virtual size of 64 MB, more than the 8 MB .*"),
         ("cp", front_end.cp(sources / "overlay.qcow2"), ".*/overlay.qcow2 .*(backing|refers).*"),
-        ("cp", front_end.cp(sources / "packed.gz"), ".*/packed.gz is compressed with gzip.*"),
+        ("cp", front_end.cp(sources / "packed.gz"), ".*/packed.gz is broken: gzip says .*"),
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": "x/1"}), ".*'x/1' is not an absolute path"),
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": f"{root}/../1"}), ".* contains '..'"),
         ("cp", front_end.cp(sources / "a.img", attributes={"BASE_PATH": f"{root}/a b"}), ".* has blanks"),
@@ -258,7 +259,7 @@ def test_odd_names_are_only_names(front_end: FrontEnd) -> None:
     for number, name in enumerate(ODD, 1):
         source = front_end.raw(front_end.sources / name)
         said = front_end.run("datastore/fs/cp", "1", stdin=front_end.cp(source, number=number, mad="ssh"))
-        assert (said.code, said.err) == (0, ""), (name, said)
+        assert said.code == 0 and re.fullmatch(r"INFO: cp: imported [^\n]*\n", said.err), (name, said)
         copy, image_format = said.out.split()
         assert Path(copy).read_bytes() == source.read_bytes() and image_format == "raw"
         said = front_end.run("datastore/fs/stat", "1", stdin=front_end.stat(source))
@@ -570,8 +571,8 @@ def test_what_is_not_here(front_end: FrontEnd, remotes: Path) -> None:
     before = front_end.state()
     for name, wanted in (
         ("tm/qcow2/recovery", "recovery: Operation not supported"),
-        ("datastore/fs/export", "export: Operation not supported"),
-        ("tm/none/clone", "There is no tm driver 'none': this build has qcow2, shared, ssh"),
+        ("datastore/fs/restore", "restore: Operation not supported"),
+        ("tm/none/clone", "There is no tm driver 'none': this build has [a-z0-9_, ]*qcow2, shared, ssh"),
     ):
         path = remotes / name
         path.parent.mkdir(exist_ok=True)

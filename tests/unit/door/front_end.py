@@ -141,7 +141,7 @@ class FrontEnd:
         return {
             key: value
             for key, value in found.items()
-            if not key.endswith("/.one_storage/locks") and not key.endswith("/.one_storage")
+            if not key.endswith(("/.one_storage/locks", "/.one_storage", "home/one_storage.looks"))
         }
 
     def hidden(self) -> list[str]:
