@@ -46,6 +46,14 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+def ended(mark: str) -> bool:
+    """Whether no process with a word on its command line is left, soon: the kernel takes a moment to end one."""
+    until = time.monotonic() + 3
+    while running(mark) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not running(mark)
+
+
 def running(mark: str) -> list[int]:
     """Processes with a word on their command line, other than this one."""
     found = []

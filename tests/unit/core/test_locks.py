@@ -241,8 +241,8 @@ def test_a_sweep_does_not_wait_for_those_that_run(world: World) -> None:
         assert os.read(ready, 1) == b"x"
         os.kill(pid, signal.SIGSTOP)
         begun = time.monotonic()
-        clone(world, vm=6, lock_timeout=1)()
-        assert time.monotonic() - begun < 1
+        clone(world, vm=6, lock_timeout=10)()
+        assert time.monotonic() - begun < 5
         assert (world.system / HIDDEN / "vm-5.journal").exists() and (world.system / HIDDEN / "vm-5").is_dir()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

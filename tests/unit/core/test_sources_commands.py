@@ -27,7 +27,7 @@ from plugins.module_utils._errors import (
 )
 from plugins.module_utils.tools import command
 from plugins.module_utils.tools.sources import Options, open_source, stdout
-from tests.unit.core.reading import read, refused, running, script
+from tests.unit.core.reading import ended, read, refused, running, script
 from tests.unit.core.support import MIB, pattern
 
 DATA = pattern("stream", 3 * MIB + 77)
@@ -146,8 +146,8 @@ def test_a_full_sshd_is_tried_again(ssh: Path) -> None:
 def test_a_host_that_is_silent(ssh: Path, text: str) -> None:
     mark = f"silent-{time.monotonic_ns()}"
     changed(ssh, f": {mark}; {text}")
-    refused(f"ssh://host:/{mark}", DeadlineOver, "(sent nothing for 1 seconds|does not end)", within=3, stall=1)
-    assert not running(mark)
+    refused(f"ssh://host:/{mark}", DeadlineOver, "(sent nothing for 1 seconds|does not end)", within=5, stall=1)
+    assert ended(mark)
 
 
 def test_no_ssh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,8 @@ def test_a_rate_is_kept(ssh: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
     begun = time.monotonic()
     assert read(f"ssh://host:{tmp_path}/x", rate=len(DATA) // 2)[0] == DATA
-    assert time.monotonic() - begun == pytest.approx(2, rel=0.05)
+    # not faster; how much slower is the machine's affair
+    assert 1.9 < time.monotonic() - begun < 6
 
 
 def test_closing_ends_the_command(ssh: Path) -> None:
@@ -169,7 +170,7 @@ def test_closing_ends_the_command(ssh: Path) -> None:
     assert running(mark)
     source.close()
     source.close()
-    assert not running(mark)
+    assert ended(mark)
 
 
 def test_a_stop_ends_a_wait(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +181,7 @@ def test_a_stop_ends_a_wait(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = time.monotonic()
     with pytest.raises(InterruptedError):
         read("ssh://host:/x", stall=30)
-    assert 0.4 < time.monotonic() - begun < 1.5
+    assert 0.4 < time.monotonic() - begun < 4
 
 
 # ---------------------------------------------------------------- rbd
@@ -311,18 +312,18 @@ def test_a_clean_up_has_a_deadline(helpers: Helpers) -> None:
     helpers.put("echo abc", f": {mark}; sleep 60; :")
     data, source = read(URL, **helpers.options(command=1))
     assert data == b"abc\n" and "did not end within 1 seconds" in source.warning
-    assert not running(mark)
+    assert ended(mark)
 
 
 def test_a_clean_up_follows_a_stop(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
     stopping: list[bool] = []
     monkeypatch.setattr(command, "_stopping", stopping)
-    helpers.put("echo abc; sleep 60", f"sleep 0.5; rm -r {helpers.scratch}")
+    helpers.put("echo abc; sleep 60", f"sleep 3; rm -r {helpers.scratch}")
     threading.Timer(0.5, stopping.append, [True]).start()
     begun = time.monotonic()
     with pytest.raises(InterruptedError):
         read(URL, **helpers.options())
-    assert time.monotonic() - begun < 1.3, "nobody waits for a clean-up then"
+    assert time.monotonic() - begun < 3, "nobody waits for a clean-up then"
     gone(helpers.scratch)
 
 
@@ -375,7 +376,7 @@ def test_a_helper_that_fails(helpers: Helpers, command: str, rest: str, said: st
 
 def test_a_helper_has_a_deadline(helpers: Helpers) -> None:
     helpers.put("x", rest="while :; do echo x; sleep 0.1; done")
-    refused(URL, DeadlineOver, "did not end within 1 seconds", within=3, **helpers.options(command=1))
+    refused(URL, DeadlineOver, "did not end within 1 seconds", within=5, **helpers.options(command=1))
 
 
 def test_a_helper_that_says_too_much(helpers: Helpers) -> None:

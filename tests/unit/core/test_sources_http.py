@@ -137,7 +137,7 @@ def test_retry_after_is_heard(web: Site) -> None:
     ]
     begun = time.monotonic()
     assert read(web.document("/x", lambda request: states.pop(0)(request)))[0] == DATA
-    assert 1 <= time.monotonic() - begun < 2
+    assert 1 <= time.monotonic() - begun < 4
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, Missing), (410, Missing), (403, NoAccess), (401, NoAccess)])
@@ -201,7 +201,8 @@ def test_a_body_without_end_is_for_the_reader_to_stop(web: Site) -> None:
 def test_a_rate_is_kept(web: Site) -> None:
     begun = time.monotonic()
     assert read(web.put("/x", DATA), rate=len(DATA) // 2)[0] == DATA
-    assert time.monotonic() - begun == pytest.approx(2, rel=0.05)
+    # not faster; how much slower is the machine's affair
+    assert 1.9 < time.monotonic() - begun < 6
 
 
 # ---------------------------------------------------------------- waiting
@@ -211,7 +212,7 @@ def test_a_rate_is_kept(web: Site) -> None:
 def test_silence(web: Site, answer: bytes) -> None:
     web.hanging.add("/x")
     begun = time.monotonic()
-    refused(web.raw("/x", answer), DeadlineOver, "(for|within) 1 seconds", within=2, stall=1)
+    refused(web.raw("/x", answer), DeadlineOver, "(for|within) 1 seconds", within=4, stall=1)
     assert time.monotonic() - begun > 0.9
 
 
@@ -247,7 +248,7 @@ def test_a_host_without_an_address() -> None:
 def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_n: over.wait(20))
-    refused("http://slow.invalid/x", DeadlineOver, "does not answer within 1 seconds", within=2, stall=1)
+    refused("http://slow.invalid/x", DeadlineOver, "does not answer within 1 seconds", within=4, stall=1)
     over.set()
 
 
@@ -281,7 +282,7 @@ def test_a_stop_ends_a_wait(web: Site, where: str, monkeypatch: pytest.MonkeyPat
     begun = time.monotonic()
     with pytest.raises(InterruptedError):
         read(address, stall=30)
-    assert 0.4 < time.monotonic() - begun < 1.5
+    assert 0.4 < time.monotonic() - begun < 4
     timer.join()
 
 
