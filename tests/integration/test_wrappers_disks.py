@@ -55,6 +55,13 @@ def told(story: DiskStory) -> list[str]:
         for call in chapter.calls
         if not call.ok
     ]
+    # what went well is not told as an error (Q14)
+    found += [
+        f"{chapter.title}: {call.action} {call.stderr}"
+        for chapter in story.chapters
+        for call in chapter.calls
+        if call.ok and "ERROR" in call.stderr
+    ]
     found += [
         f"{chapter.title}: {check.what}: {check.detail}"
         for chapter in story.chapters

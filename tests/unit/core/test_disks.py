@@ -491,8 +491,12 @@ def test_nothing_is_made_through_a_directory_that_leads_out_of_the_datastore(
         ("qcow2", "", None),
         ("raw", "ext4", "ext4"),
         ("raw", "ext2", "ext2"),
+        ("raw", "ext3", "ext3"),
         ("raw", "xfs", "xfs"),
+        ("qcow2", "ext2", "ext2"),
+        ("qcow2", "ext3", "ext3"),
         ("qcow2", "ext4", "ext4"),
+        ("qcow2", "xfs", "xfs"),
         ("swap", "", "swap"),
     ],
 )

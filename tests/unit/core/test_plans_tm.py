@@ -423,7 +423,11 @@ def test_mv_of_nothing(world: World, driver: dict[str, Any]) -> None:
         (SSH, {"source": "/ds/100/5/disk.1", "destination": "/ds/100/5/disk.1", "source_lost": False}, True),
         (SSH, {"source": "/ds/100/5", "destination": "/ds/100/5", "source_lost": False}, False),
         (SSH, {"source": "/ds/100/5", "destination": "/ds/100/5", "source_lost": True}, True),
+        (SSH, {"source": "/ds/100/5/kernel", "destination": "/ds/100/5/kernel", "source_lost": False}, True),
+        (QCOW2, {"source": "/ds/100/5/initrd", "destination": "/ds/101/5/initrd"}, True),
         (MIXED, {"source": "/ds/100/5", "destination": "/ds/100/5", "source_lost": False}, False),
+        (MIXED, {"source": "/ds/100/5", "destination": "/ds/101/5", "source_lost": True}, True),
+        ({"driver": "local"}, {"source": "/ds/100/5", "destination": "/ds/101/5", "source_lost": True}, True),
     ],
 )
 def test_moves_that_move_nothing(driver: dict[str, str], options: dict[str, Any], idle: bool) -> None:
