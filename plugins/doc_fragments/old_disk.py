@@ -34,7 +34,8 @@ options:
     default: raw
   running:
     description:
-      - Whether the virtual machine runs, so that its guest writes to the disk. These actions are for disks at rest.
+      - Whether the virtual machine runs, so that its guest writes to the disk. An action that is for disks at rest
+        only refuses such a disk.
     type: bool
     default: false
 """

@@ -128,6 +128,14 @@ _OLD_DISK: Spec = {
     "format": _text("raw", choices=_FORMATS),
     "running": _flag(False),
 }
+#: The guest that writes to it.
+_GUEST: Spec = {
+    "domain": _text(""),
+    "target": _text(""),
+    "libvirt_uri": _text("qemu:///system"),
+    "quiesce": _text("auto", choices=["auto", "agent", "suspend"]),
+    "freeze_timeout": _number(60),
+}
 _OF_DISK: Spec = {"path": _text(required=True), "snapshot_id": _number(required=True)}
 
 ACTIONS: dict[str, Action] = {
@@ -264,7 +272,8 @@ ACTIONS: dict[str, Action] = {
         {"path": _text(required=True), "size": _number(required=True), "sparse": _flag(True)},
     ),
     "tm_snap_create": Action("tm", "snap_create", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _FORCE),
-    "tm_snap_delete": Action("tm", "snap_delete", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK),
+    "tm_snap_create_live": Action("tm", "snap_create_live", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _GUEST, _FORCE),
+    "tm_snap_delete": Action("tm", "snap_delete", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _GUEST),
     "tm_snap_revert": Action("tm", "snap_revert", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, {"linear": _flag(False)}),
     "tm_cpds": Action(
         "tm",
@@ -273,6 +282,7 @@ ACTIONS: dict[str, Action] = {
         _SYSTEM,
         _PEER,
         _OLD_DISK,
+        _GUEST,
         _FORCE,
         {"source": _text(required=True), "destination": _text(required=True), "snapshot_id": _number(-1)},
     ),

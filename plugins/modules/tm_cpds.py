@@ -17,8 +17,9 @@ description:
   - The image appears under its name when it is complete and on disk.
   - With O(driver=ssh) the disk is sent from the node to the front-end, and hashed at both ends. A chain is folded
     on the node first, into a file that is removed after that.
-  - It is for disks at rest. With O(running=true) it fails with the code V(unsupported), because a guest would write
-    meanwhile.
+  - With O(running=true) the disk is copied by libvirt while the guest writes. The image has it as it was at one
+    moment, for which the guest is held, see O(quiesce). A copy that is not finished ends when this action does.
+  - A snapshot is saved like that of a disk at rest, because nobody writes to it.
   - The lead is the host that has the disk for O(driver=qcow2) and O(driver=shared), without a peer. For
     O(driver=ssh) it is the front-end, and the peer is the node.
 author:
@@ -30,6 +31,7 @@ extends_documentation_fragment:
   - one_storage.drivers.peer
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
+  - one_storage.drivers.guest
   - one_storage.drivers.force
 options:
   datastore:
@@ -63,6 +65,7 @@ options:
     default: false
 requirements:
   - C(qemu-img) on the host that has the disk, for qcow2 disks
+  - C(python3-libvirt) and C(python3-lxml) for C(/usr/bin/python3) on the host that has the disk, when it runs
 seealso:
   - module: one_storage.drivers.ds_mkfs
   - module: one_storage.drivers.tm_mvds
@@ -87,6 +90,14 @@ path:
   returned: success, except in check mode when something would be done
   type: str
   sample: /var/lib/one/datastores/1/d1f0a8b6c2d94e7f8a3b5c6d7e8f9a0b
+consistency:
+  description:
+    - How the guest was held at the moment that was kept. V(agent) stands for frozen file systems, V(suspend) for a guest
+      that was suspended, V(paused) for one that was suspended all the time.
+    - Empty when it is not known, because an earlier run did it.
+  returned: success, when the virtual machine runs and not a snapshot of the disk is saved
+  type: str
+  sample: agent
 actions:
   description:
     - What was done, one sentence a step, with the host first. In check mode, what would be done next. What can be known

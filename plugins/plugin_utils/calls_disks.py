@@ -8,7 +8,7 @@ where the disk lies.
 
 from __future__ import annotations
 
-from ..module_utils._errors import BadCall, one_line
+from ..module_utils._errors import BadCall, Unsupported, one_line
 from .calls import Call, arguments, is_number
 from .calls_tm import Place, _disk_place, _megabytes, disk_of, image_format, image_path, refuse_replicas, rerooted
 from .documents import number, text
@@ -53,7 +53,9 @@ def _snapshot(action: str, given: list[str]) -> Call:
     def complete(context: Context, here: bool) -> dict[str, Any]:
         options, machine = _disk(context, place, here)
         options.update(path=place.path, snapshot_id=wanted)
-        if action == "snap_create":
+        if action in ("snap_create_live", "snap_delete"):
+            options.update(guest(context, machine, place.disk, action == "snap_create_live" or options["running"]))
+        if action in ("snap_create", "snap_create_live"):
             # the id is new to oned, so what has it is what a failed attempt left
             options["force"] = True
         if action == "snap_revert":
@@ -61,6 +63,24 @@ def _snapshot(action: str, given: list[str]) -> Call:
         return options
 
     return Call(f"tm_{action}", complete, {"destination": place.host}, asks=[("vm", place.vm)])
+
+
+def guest(context: Context, vm: _Element, disk: int, runs: bool) -> dict[str, Any]:
+    """The guest that writes to a disk, as libvirt knows it; nothing when it does not run.
+
+    :raises Unsupported: another hypervisor runs it (contract-tm 7.2).
+    """
+    if not runs:
+        return {}
+    records = vm.findall("HISTORY_RECORDS/HISTORY")
+    hypervisor = text(records[-1], "VM_MAD").strip().lower() if records else ""
+    if hypervisor not in ("", "kvm", "qemu"):
+        raise Unsupported(f"Disks of a running virtual machine need kvm or qemu, and this one has {hypervisor}")
+    return {
+        "domain": text(vm, "DEPLOY_ID").strip(),
+        "target": text(disk_of(vm, disk), "TARGET").strip(),
+        "libvirt_uri": context.settings.stock("vmm/kvm/kvmrc", "LIBVIRT_URI"),
+    }
 
 
 def _policy(vm: _Element, disk: int) -> str:
@@ -87,10 +107,11 @@ def _cpds(given: list[str]) -> Call:
     wanted = -1 if snapshot in ("", "-1") else _snapshot_id(snapshot)
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
-        options, _machine = _disk(context, place, here)
+        options, machine = _disk(context, place, here)
         destination = rerooted(image, place, here)
         return {
             **options,
+            **guest(context, machine, place.disk, options["running"]),
             "source": place.path,
             "destination": destination,
             "snapshot_id": wanted,
@@ -118,6 +139,7 @@ CALLS: dict[str, Callable[[list[str]], Call]] = {
     "resize": _resize,
     "cpds": _cpds,
     "snap_create": lambda given: _snapshot("snap_create", given),
+    "snap_create_live": lambda given: _snapshot("snap_create_live", given),
     "snap_delete": lambda given: _snapshot("snap_delete", given),
     "snap_revert": lambda given: _snapshot("snap_revert", given),
 }

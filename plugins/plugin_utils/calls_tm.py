@@ -350,7 +350,10 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "context": _context,
     "mkimage": _mkimage,
     "mkswap": _mkswap,
-    **{name: _of_disk(name) for name in ("resize", "cpds", "snap_create", "snap_delete", "snap_revert")},
+    **{
+        name: _of_disk(name)
+        for name in ("resize", "cpds", "snap_create", "snap_create_live", "snap_delete", "snap_revert")
+    },
     **{name: _hook(name) for name in ("premigrate", "postmigrate", "failmigrate")},
     "monitor": _monitor,
     "monitor_ds": _monitor_ds,

@@ -22,6 +22,7 @@ STOCK = {
         "DD_BLOCK_SIZE": "64k",
         "CEPH_TRASH": "no",
     },
+    "vmm/kvm/kvmrc": {"LIBVIRT_URI": "qemu:///system"},
 }
 _BEFORE_A_NAME = {"export", "readonly", "declare", "-x", "-r"}
 

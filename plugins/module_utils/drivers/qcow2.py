@@ -19,6 +19,7 @@ from ..steps.transfer import CopyFile, CopyTree
 from ..tools import chain
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
+from .vm_live import LiveSaving
 from .vm_migrate import HOOKS, Migrating
 from .vm_monitor import VmMonitor
 from .vm_move import own_names, same_place
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(Migrating, Saving, VmMonitor):
+class Qcow2(Migrating, LiveSaving, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"
     in_place = True
-    leads = {**Saving.leads, **Migrating.hook_leads, "mv": "destination"}
+    leads = {**LiveSaving.leads, **Migrating.hook_leads, "mv": "destination"}
 
     # ------------------------------------------------------------ clone
 
@@ -125,13 +126,13 @@ class Qcow2(Migrating, Saving, VmMonitor):
         image = clean_path(request["source"], "image")
         steps: list[Step] = [MakeDirectory(LEAD, disk.directory, disk.datastore)]
         target = image
-        if request["format"] == "qcow2":
         names: list[Step] = []
+        if request["format"] == "qcow2":
             target, prepared, names = self._layers_of(request, image)
             steps += prepared
-        shop = request.shop(self.claims_ln(request.options)[0])
         else:
             self._there(request, image)
+        shop = request.shop(self.claims_ln(request.options)[0])
         if request.look(disk.snap):
             steps.append(SetAside(LEAD, disk.snap, os.path.join(shop, disk.name + ".snap"), disk.datastore, "layers"))
         old = request.look(disk.path)

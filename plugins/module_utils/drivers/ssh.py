@@ -20,6 +20,7 @@ from ..tools.chain import REDIRECT
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
+from .vm_live import LiveSavingOver
 from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
 from .vm_move import own_names, same_place
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 MARKER = "ssh\n"
 
 
-class Ssh(MigratingOver, SavingOver, VmMonitor):
+class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"
     leads = {
-        **SavingOver.leads,
+        **LiveSavingOver.leads,
         **MigratingOver.hook_leads,
         "clone": "frontend",
         "ln": "frontend",
@@ -133,7 +134,7 @@ class Ssh(MigratingOver, SavingOver, VmMonitor):
         if action in HOOKS:
             return MigratingOver.idle_hook(action, options)
         if action != "mv":
-            return SavingOver.idle(self, action, options)
+            return LiveSavingOver.idle(self, action, options)
         return is_disk(clean_path(options["source"], "source")) or bool(options["source_lost"])
 
     def claims_mv(self, options: dict[str, Any]) -> list[Claim]:
@@ -268,10 +269,10 @@ def relayer(
 
     :param old: the disk or image the chain was copied from.
     :param part: the new one in the workshop; its layers are in ``<part>.snap``.
-    :param seen_from: the host that has *old*.
     :param final: where it will stand.
-    """
+    :param seen_from: the host that has *old*.
     :param folder: what layers call their directory; empty for its bare name, which needs the self link.
+    """
     host = request.site.host(seen_from)
     name = base(part)
     snap = part + ".snap"

@@ -139,6 +139,9 @@ class Step:
     def undo(self, site: Site) -> None:
         """Take the effect back; called also when it never happened. What lies in a workshop needs no undoing."""
 
+    def complete(self, site: Site) -> None:
+        """Finish what a dead run began in a final step, when it had come past the point of no return."""
+
     def changes(self) -> tuple[str, str] | None:
         """Path and its state afterwards, for the diff; None for steps that only prepare."""
         return None
@@ -187,7 +190,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import fetch, files, images, layers, migrate, transfer  # noqa: F401
+    from . import fetch, files, images, layers, live, migrate, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

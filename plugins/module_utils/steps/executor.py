@@ -306,8 +306,10 @@ def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]]
                     # a new image's name is its own, but a VM's disk may have been made anew, or used, since
                     step.until = found.written + _SOON
                 # behind a point of no return the driver goes on; one that was begun and not reached is undone too
-                if step.final and step.done(site):
-                    break
+                if step.final:
+                    step.complete(site)
+                    if step.done(site):
+                        break
                 step.undo(site)
     site.lead.remove(os.path.join(datastore, HIDDEN, key), datastore)
     os.unlink(path)

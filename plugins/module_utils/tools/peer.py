@@ -17,6 +17,7 @@ from . import ssh
 from .codec import dumps
 from .host import OPERATIONS, Host
 from .session import Session
+from .source import source_of
 from .wire import BEAT, SILENCE, Gone, Wire
 
 TYPE_CHECKING = False
@@ -49,18 +50,6 @@ for name, text in m["sources"]:
     exec(compile(text, name, "exec"), k.__dict__)
 getattr(k, m["entry"])(*m["arguments"])
 """
-
-
-def _source(name: str) -> str:
-    """The text of one of our tools, wherever it was imported from (a file, or Ansible's zip)."""
-    import importlib.util
-
-    full = f"{__package__}.{name}"
-    spec = importlib.util.find_spec(full)
-    text = spec.loader.get_source(full) if spec and spec.loader and hasattr(spec.loader, "get_source") else None
-    if not isinstance(text, str):
-        raise StorageError(f"The source of {full} cannot be read")
-    return text
 
 
 class Settings:
@@ -138,7 +127,7 @@ def _login(host: str, settings: Settings, shared: bool = False) -> _Session:
 
 def _program(names: list[str], entry: str, arguments: list[Any]) -> bytes:
     """What a session's Python is to run, as one frame."""
-    sources = [[name, _source(name)] for name in names]
+    sources = [[name, source_of(name)] for name in names]
     body = dumps({"sources": sources, "entry": entry, "arguments": arguments})
     return len(body).to_bytes(4, "big") + body
 

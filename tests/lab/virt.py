@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt on a host of the lab, and guests on it: an emulated machine without an operating system.
+
+What a guest would write, QEMU's monitor writes in its place, through the guest's own disk device.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+from tests.lab.hosts import Lab
+from tests.lab.hosts.commands import CommandFailed
+
+_ACCOUNTS = (
+    ("group", "kvm:x:970:"),
+    ("group", "libvirt:x:971:"),
+    ("group", "libvirt-qemu:x:972:"),
+    ("passwd", "libvirt-qemu:x:972:970::/var/lib/libvirt:/usr/sbin/nologin"),
+)
+#: As OpenNebula's node package sets it: files stay oneadmin's, whoever opens them.
+_QEMU_CONF = """\
+user = "oneadmin"
+group = "oneadmin"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+"""
+_DAEMON_CONF = """\
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_group = "oneadmin"
+unix_sock_rw_perms = "0770"
+log_outputs = "3:file:/var/log/libvirtd.log"
+"""
+
+
+class Hypervisor:
+    """libvirt's daemon on one host."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        self.lab = lab
+        self.host = host
+        for name, entry in _ACCOUNTS:
+            path = lab.path(host, f"/etc/{name}")
+            text = path.read_text(encoding="utf-8")
+            if f"{entry.split(':')[0]}:" not in text:
+                path.write_text(f"{text}{entry}\n", encoding="utf-8")
+        lab.run(host, ["mkdir", "-p", "/etc/libvirt", "/var/lib/libvirt/qemu", "/var/cache/libvirt"], user="root")
+        lab.run(host, ["mkdir", "-p", "/var/log/libvirt/qemu"], user="root")
+        lab.path(host, "/etc/libvirt/qemu.conf").write_text(_QEMU_CONF, encoding="utf-8")
+        lab.path(host, "/etc/libvirt/libvirtd.conf").write_text(_DAEMON_CONF, encoding="utf-8")
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        self.lab.run(self.host, ["/usr/sbin/libvirtd", "-d"], user="root")
+        self.until("libvirt", lambda: bool(self.virsh("version")), 20)
+
+    def stop(self) -> None:
+        """End the daemon; guests go on."""
+        pid = self.lab.path(self.host, "/run/libvirtd.pid").read_text(encoding="ascii").strip()
+        self.lab.run(self.host, ["kill", pid], user="root")
+
+    def virsh(self, *words: str) -> str:
+        """What virsh says to oneadmin; raises when it fails."""
+        return self.lab.run(self.host, ["virsh", "-q", "-c", "qemu:///system", *words]).stdout.decode()
+
+    @staticmethod
+    def until(what: str, ready: Callable[[], bool], limit: float = 10.0) -> None:
+        """Wait for something; a command that fails meanwhile is tried again."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                if ready():
+                    return
+            except CommandFailed:
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} did not come within {limit:g} s")
+            time.sleep(0.05)
+
+
+class Guest:
+    """A running machine with the disks that it is given.
+
+    :param disks: target, path and format of each, as OpenNebula writes them, with a double slash in the path.
+    """
+
+    def __init__(
+        self, hypervisor: Hypervisor, name: str, disks: list[tuple[str, str, str]], agent: bool = False
+    ) -> None:
+        self.on = hypervisor
+        self.name = name
+        rows = "".join(
+            f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='none' io='threads'/>"
+            f"<source file='{path}'/><target dev='{target}'/><alias name='ua-{target}'/></disk>"
+            for target, path, kind in disks
+        )
+        channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+        text = (
+            f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+            "<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features><devices>"
+            f"<emulator>/usr/bin/qemu-system-x86_64</emulator>{rows}{channel if agent else ''}"
+            "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>"
+        )
+        place = f"/var/tmp/{name}.xml"
+        hypervisor.lab.path(hypervisor.host, place).write_text(text, encoding="utf-8")
+        hypervisor.virsh("create", place)
+
+    def io(self, command: str, target: str = "vda") -> None:
+        """One command of qemu-io on a disk of the guest: ``write -P 0x11 0 64k``."""
+        line = f'qemu-io -d /machine/peripheral/ua-{target}/virtio-backend "{command}"'
+        said = self.on.virsh("qemu-monitor-command", self.name, "--hmp", line)
+        # what it has to tell goes to QEMU's own stdout, which is its log
+        if said.strip():
+            raise AssertionError(f"{command}: {said}")
+
+    def qmp(self, command: str, **arguments: object) -> object:
+        """The answer of QEMU's own monitor."""
+        text = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(self.on.virsh("qemu-monitor-command", self.name, text))["return"]
+
+    def chain(self, target: str = "vda") -> list[str]:
+        """The files of a disk as libvirt names them, top first."""
+        text = self.on.virsh("dumpxml", self.name)
+        found = re.findall(r"<disk .*?</disk>", text, re.DOTALL)
+        disk = next(item for item in found if f"dev='{target}'" in item)
+        return re.findall(r"<source file='([^']*)'", disk)
+
+    def state(self) -> str:
+        """``running`` or ``paused``."""
+        return self.on.virsh("domstate", self.name).strip()
+
+    def destroy(self) -> None:
+        """Pull the plug."""
+        self.on.virsh("destroy", self.name)
