@@ -18,6 +18,7 @@ description:
   - The datastore's directory is made when it is not there, so that a new datastore has figures at once. This
     does not count as a change. In check mode it is not made, and the figures are those of the nearest directory
     above.
+  - A mount that hangs ends the action after O(stall_timeout) seconds. As long as it hangs, it is not looked at again.
   - The lead is the host that has the datastore, in a normal installation the front-end. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)

@@ -218,7 +218,7 @@ def test_only_the_driver_that_is_asked_for_is_loaded(front_end: FrontEnd) -> Non
     wrapper, arguments, stdin = _calls(front_end)["monitor"]
     modules = of_wrapper(front_end, wrapper, *arguments, stdin=stdin)
     drivers = {module.rpartition(".")[2] for module in modules if ".drivers." in module}
-    assert {name for name in drivers if not name.startswith("fs_")} <= {"base", "registry", "fs", "vm_files"}
+    assert {name for name in drivers if not name.startswith("fs_")} <= {"base", "registry", "fs", "space", "vm_files"}
     launchers = {module for module in modules if ".launch_" in module}
     assert launchers == {"plugins.plugin_utils.launch_local"}
 

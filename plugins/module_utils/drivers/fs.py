@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Missing, from_os
+from .._errors import Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
@@ -15,6 +15,7 @@ from .fs_export import Exports
 from .fs_images import existing
 from .fs_import import Imports
 from .fs_snapshots import Snapshots, top_of
+from .space import totals
 from .vm_files import check_fs, check_size, empty_image
 
 TYPE_CHECKING = False
@@ -113,17 +114,4 @@ class Fs(Imports, Exports, Snapshots):
 
     def monitor(self, request: Request) -> Reply:
         """Total, used and free MB of the datastore's file system (contract-ds 8.6)."""
-        root = clean_path(request["datastore"], "datastore")
-        lead = request.site.lead
-        try:
-            if not request.look(root, follow=True):
-                if not request.site.check:
-                    lead.make_directory(root)
-                while not request.look(root, follow=True):
-                    # a check makes nothing: what is above has the same figures
-                    root = parent(root)
-            space = lead.space(root)
-        except OSError as error:
-            raise from_os(error, f"read the size of the datastore {root}", lead.name) from error
-        # rounded up like df -B1M, so that figures do not jump when a site switches
-        return Answer(**{f"{name}_mb": -(-space[name] >> 20) for name in ("used", "free", "total")})
+        return Answer(**totals(request))

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import stat as modes
 
-from .._errors import Busy, Cancelled, DeadlineOver, Missing, StorageError, from_os, one_line
+from .._errors import DeadlineOver, StorageError, one_line
 from .base import Answer, Request, base, clean_path, parent
+from .space import look, megabytes, totals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from .base import Reply
@@ -37,17 +38,14 @@ class VmMonitor:
         The datastore's directory is made when it is not there (contract-tm 9.1). Disks that cannot be measured do not
         keep the totals back: what is missing is told in ``missed``.
         """
-        root = clean_path(request["datastore"], "datastore")
-        check = request.site.check
-        [space] = _look(request, root, "space", lambda: [_space(root, make=not check)])
-        totals = {f"{name}_mb": _megabytes(space[name]) for name in ("used", "free", "total")}
+        found = totals(request)
         if not request["vm_disks"]:
-            return Answer(**totals, vms=[], missed=[])
+            return Answer(**found, vms=[], missed=[])
         try:
-            vms, missed = _measured(request, root)
+            vms, missed = _measured(request, clean_path(request["datastore"], "datastore"))
         except StorageError as error:
             vms, missed = [], [str(error)]
-        return Answer(**totals, vms=vms, missed=missed)
+        return Answer(**found, vms=vms, missed=missed)
 
     def monitor_ds(self, request: Request) -> Reply:
         """The disks of the VMs in a system datastore of this host's own (contract-tm 9.2)."""
@@ -66,7 +64,7 @@ def _measured(request: Request, root: str) -> tuple[list[dict[str, Any]], list[s
     vms: list[dict[str, Any]] = []
     missed: list[str] = []
     try:
-        for found in _look(request, root, "disks", lambda: _vms(root)):
+        for found in look(request, root, "disks", lambda: _vms(root)):
             if "missed" in found:
                 missed.append(found["missed"])
             else:
@@ -81,43 +79,7 @@ def _measured(request: Request, root: str) -> tuple[list[dict[str, Any]], list[s
     return vms, missed
 
 
-def _look(request: Request, root: str, what: str, task: Callable[[], Iterable[dict[str, Any]]]) -> Iterator[Any]:
-    """What *task* finds, with one sentence for every way in which it may not."""
-    from ..tools.aside import look
-
-    timeouts, name = request.site.timeouts, request.site.lead.name
-    try:
-        yield from look(f"{what} {root}", task, timeouts.stall, timeouts.command)
-    except BlockingIOError:
-        raise Busy(
-            f"The datastore {root} is not looked at again: an earlier look at its {what} has not ended",
-            name,
-            todo="does the mount hang",
-        ) from None
-    except TimeoutError as error:
-        sentence = f"The datastore {root} does not tell its {what}: {error.strerror}"
-        raise DeadlineOver(sentence, name, todo="does the mount, or that of an image, hang") from None
-    except FileNotFoundError as error:
-        raise Missing(f"{error.filename or root} is not there", name) from None
-    except InterruptedError:
-        raise Cancelled("The caller went away", name) from None
-    except OSError as error:
-        raise from_os(error, f"look at the {what} of the datastore {root}", name) from error
-
-
 # ---------------------------------------------------------------- in the child process
-
-
-def _space(root: str, make: bool) -> dict[str, int]:
-    """Bytes of the file system. Without *make* a directory that is not there has the figures of what is above it."""
-    from ..tools.host import Host
-
-    here = Host("")
-    if make:
-        here.make_directory(root)
-    while not os.path.exists(root):
-        root = parent(root)
-    return here.space(root)
 
 
 def _vms(root: str) -> Iterator[dict[str, Any]]:
@@ -213,14 +175,9 @@ def _size(path: str) -> int | None:
         info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _megabytes(info.st_blocks * 512) if modes.S_ISREG(info.st_mode) else None
+    return megabytes(info.st_blocks * 512) if modes.S_ISREG(info.st_mode) else None
 
 
 def _is_id(name: str) -> bool:
     """Whether a name is a number as OpenNebula writes it."""
     return name.isascii() and name.isdigit() and (name == "0" or not name.startswith("0")) and len(name) <= 10
-
-
-def _megabytes(count: int) -> int:
-    """Rounded up, as ``df -B1M`` and ``du -m`` do, so that figures do not jump when a site switches."""
-    return -(-count >> 20)

@@ -237,17 +237,22 @@ def hanging(monkeypatch: pytest.MonkeyPatch, name: str, path: Path) -> None:
     monkeypatch.setattr(os, name, call)
 
 
+def _driver(action: str) -> str:
+    return "fs" if action.startswith("ds_") else "qcow2"
+
+
 def quickly(action: str, world: World, **more: Any) -> dict[str, Any]:
     """An action that has to end within 3 s."""
     begun = time.monotonic()
     try:
-        return act(action, driver="qcow2", datastore=world.system, stall_timeout=1, **more)
+        return act(action, driver=_driver(action), datastore=world.system, stall_timeout=1, **more)
     finally:
         assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize(
-    ("action", "name", "what"), [("tm_monitor", "statvfs", "space"), ("tm_monitor_ds", "listdir", "disks")]
+    ("action", "name", "what"),
+    [("tm_monitor", "statvfs", "space"), ("tm_monitor_ds", "listdir", "disks"), ("ds_monitor", "statvfs", "space")],
 )
 def test_a_hung_datastore_ends_by_deadline(
     world: World, monkeypatch: pytest.MonkeyPatch, action: str, name: str, what: str
@@ -256,7 +261,7 @@ def test_a_hung_datastore_ends_by_deadline(
     with pytest.raises(DeadlineOver, match=f"does not tell its {what}: nothing came for 1 seconds"):
         quickly(action, world)
     with pytest.raises(DeadlineOver, match="it takes longer than 1 seconds"):
-        act(action, driver="qcow2", datastore=world.system, stall_timeout=20, command_timeout=1)
+        act(action, driver=_driver(action), datastore=world.system, stall_timeout=20, command_timeout=1)
 
 
 @pytest.mark.parametrize("action", ["tm_monitor", "tm_monitor_ds"])
@@ -305,8 +310,9 @@ def test_looks_at_hung_storage_do_not_pile_up(world: World, stuck: Callable[[str
     # and another datastore is another matter
     assert act("tm_monitor_ds", driver="ssh", datastore=world.root / "101")["vms"] == []
     stuck("space")
-    with pytest.raises(Busy):
-        quickly("tm_monitor", world)
+    for action in ("tm_monitor", "ds_monitor"):
+        with pytest.raises(Busy):
+            quickly(action, world)
 
 
 def test_a_child_that_hangs_keeps_the_lock_and_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
