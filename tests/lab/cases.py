@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.looking import State, all_running, differences, left_of_ours, state, wait_for, wipe
-from tests.lab.oned import use_image, use_swap, use_volatile
+from tests.lab.oned import Life, Outcome, use_image, use_swap, use_volatile
 from tests.lab.scene import Done, Scene, Task
 
 
@@ -109,6 +109,38 @@ def _directory(scene: Scene, vm: int, event: str) -> list[Task]:
     return [task for task in tasks if task.action.startswith("mv") and "/disk." not in task.argv[1]]
 
 
+def _disks(scene: Scene, name: str) -> Iterator[tuple[str, Task]]:
+    """The calls for the disks of a VM that is off; a guest writes between them."""
+    pairing = scene.pairing(name)
+    images = [scene.image(pairing), scene.image(pairing, persistent=True)]
+    vm, tasks = scene.vm(pairing, [use_image(image) for image in images])
+    yield from (("", task) for task in tasks)
+    yield from (("", task) for task in scene.tasks(lambda life: life.poweroff(vm.id))[1])
+    events: list[tuple[str, Callable[[Life], Outcome]]] = [
+        ("snap_create", lambda life: life.snapshot_disk(vm.id, 0)),
+        ("", lambda life: life.snapshot_disk(vm.id, 1)),
+        ("", lambda life: life.snapshot_disk(vm.id, 0)),
+        ("", lambda life: life.snapshot_disk(vm.id, 1)),
+        ("resize", lambda life: life.resize_disk(vm.id, 1, 8)),
+        ("cpds", lambda life: life.save_disk(vm.id, 0, "killed-save")),
+        ("cpds_snapshot", lambda life: life.save_disk(vm.id, 1, "killed-save-snapshot", 1)),
+        ("snap_delete", lambda life: life.delete_snapshot(vm.id, 1, 1)),
+        ("snap_revert", lambda life: life.revert_disk(vm.id, 0, 0)),
+    ]
+    for number, (label, event) in enumerate(events):
+        for disk in (0, 1):
+            path = f"{scene.place(pairing, vm)}/disk.{disk}"
+            form = ["-f", pairing.disk_format]
+            scene.ground.run(
+                scene.ground.nodes[0], ["qemu-io", *form, "-c", f"write -q -P {number + 3} {number}00k 256k", path]
+            )
+        # oned makes a saved image by mkfs first, to have its name
+        image = f"/var/lib/one/datastores/{pairing.image_ds}/{number:032d}"
+        for task in scene.tasks(event)[1]:
+            if task.action != "mkfs":
+                yield label, Task(tuple(image if word == "x" else word for word in task.argv), task.stdin)
+
+
 def _images(scene: Scene, name: str) -> Iterator[tuple[str, Task]]:
     """The calls of an image's life."""
     pairing = scene.pairing(name)
@@ -128,14 +160,22 @@ def _images(scene: Scene, name: str) -> Iterator[tuple[str, Task]]:
 
 STORIES: dict[str, Callable[[Scene], Iterator[tuple[str, Task]]]] = {
     **{name: partial(_life, name=name) for name in ("qcow2", "ssh", "qcow2+ssh", "shared+ssh")},
+    **{f"disks-{name}": partial(_disks, name=name) for name in ("qcow2", "ssh", "qcow2+ssh")},
     "fs": partial(_images, name="qcow2"),
 }
+_DISKS = "snap_create snap_delete snap_revert resize"
 #: Names of the cases by story. What the core leads from where: the node that has the disk,
 ON_NODE = {"qcow2": "clone ln mkimage mkswap delete delete_directory move", "qcow2+ssh": "clone ln mvds"}
-ON_NODE_TOO = {"ssh": "mkimage mkswap delete delete_directory", "shared+ssh": "clone ln mvds"}
+ON_NODE_TOO = {
+    "ssh": "mkimage mkswap delete delete_directory",
+    "shared+ssh": "clone ln mvds",
+    "disks-qcow2": f"{_DISKS} cpds cpds_snapshot",
+    "disks-ssh": _DISKS,
+    "disks-qcow2+ssh": f"{_DISKS} cpds cpds_snapshot",
+}
 #: two hosts,
 TWO_HOSTS = {"ssh": "clone ln context stop_mv resume_mv migrate_mv mvds"}
-TWO_HOSTS_TOO = {"qcow2": "context", "qcow2+ssh": "stop_mv migrate_mv"}
+TWO_HOSTS_TOO = {"qcow2": "context", "qcow2+ssh": "stop_mv migrate_mv", "disks-ssh": "cpds cpds_snapshot"}
 #: the front-end alone.
 HERE = {"fs": "cp mkfs clone rm stat monitor"}
 

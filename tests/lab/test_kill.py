@@ -13,7 +13,13 @@ from tests.lab.looking import restore
 #: No action has so many steps.
 MOST = 40
 #: Every action and every way to lead it; what differs in the driver alone waits for the run of all tests.
-NOW = {"qcow2": ON_NODE["qcow2"], "qcow2+ssh": "mvds", "ssh": "clone stop_mv migrate_mv mvds"}
+NOW = {
+    "qcow2": ON_NODE["qcow2"],
+    "qcow2+ssh": "mvds",
+    "ssh": "clone stop_mv migrate_mv mvds",
+    "disks-qcow2": "snap_delete resize",
+    "disks-ssh": "cpds",
+}
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,18 @@ def peer(ground: LabGround, running: Running, core: HostProcess) -> bool:
     return bool(found)
 
 
+def standing(ground: LabGround, running: Running) -> HostProcess | None:
+    """The core, once it stands still before a step; None when it came to its end without."""
+    wait_for("stopped or ended", lambda: running.process.poll() is not None or stopped(ground), 20)
+    return stopped(ground)
+
+
 def lose(cases: Cases, case: Case, point: int, kill: Kill) -> Done | None:
     """Stop the core before a step, kill another process, go on; None when there is no such step."""
     scene, ground = cases.scene, cases.scene.ground
     restore(ground, case.before)
     running = scene.start(case.task, FAULT=f"{point}=")
-    wait_for("stopped or ended", lambda: running.process.poll() is not None or stopped(ground), 20)
-    core = stopped(ground)
+    core = standing(ground, running)
     if core is None:
         assert running.finish().ok
         return None
@@ -102,3 +107,30 @@ def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> 
     for done in at_every_step(cases, story, name, peer):
         assert not done.ok
         assert "The connection to " in done.sentence or "stream of data" in done.sentence, done.sentence
+
+
+@pytest.mark.parametrize(
+    ("story", "name"),
+    listed(TWO_HOSTS, TWO_HOSTS_TOO, {"disks-qcow2": "snap_delete resize"}, now=[{"disks-ssh": "cpds"}]),
+)
+def test_the_cable_is_pulled(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
+    """A node cannot be reached from before a step on; the caller has its sentence soon, and a rerun is right."""
+    case, node, failed = cases.get(story, name), tidy.nodes[0], 0
+    for point in range(MOST):
+        restore(tidy, case.before)
+        running = cases.scene.start(case.task, FAULT=f"{point}=", STALL_TIMEOUT="3", CONNECT_TIMEOUT="3")
+        core = standing(tidy, running)
+        if core is None:
+            assert running.finish().ok
+            break
+        tidy.lab.cut(node)
+        try:
+            for pid in (core.pid, running.process.pid):
+                end(HostProcess(pid, ()), signal.SIGCONT)
+            done = running.finish(30)
+        finally:
+            tidy.lab.heal(node)
+        failed += not done.ok
+        wait_for(f"idle: {all_running(tidy)}", lambda: not all_running(tidy), 20)
+        cases.again(case, f"the cable pulled at {point}")
+    assert failed
