@@ -30,6 +30,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", nargs="*", default=[_USUAL], help=f"a datastore, or a folder of them ({_USUAL})")
     parser.add_argument("-w", "--watch", action="store_true", help="show them again every second")
     given = parser.parse_args(arguments)
+    for folder in given.folder:
+        if not os.path.isdir(folder):
+            print(f"progress: {one_line(folder)} is not a folder", file=sys.stderr)
+            return 1
     try:
         if given.watch:
             _watch(given.folder)
