@@ -12,12 +12,13 @@ import os
 from .._errors import Missing
 from ..steps.base import LEAD
 from ..steps.claim import Claim
-from ..steps.files import PublishForGood
+from ..steps.files import MakeDirectory
 from ..steps.images import Convert
 from ..steps.transfer import CopyFile
+from ..tools import chain
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import Qcow2, image_key, layers
-from .ssh import Ssh, forget_digest, marker, relayer, snap_files
+from .ssh import Ssh, is_chain, marker, put_back, relayer, snap_files
 from .vm_files import Disk, publish, settled
 
 TYPE_CHECKING = False
@@ -59,15 +60,17 @@ class Qcow2Ssh(Qcow2):
         part = os.path.join(shop, disk.name)
         files = snap_files(request, image, disk.name, LEAD)
         steps: list[Step] = [CopyFile(LEAD, path, os.path.join(shop, name), disk.datastore) for path, name in files]
-        if request["format"] != "qcow2":
-            steps.append(CopyFile(LEAD, image, part, disk.datastore))
-            return Plan(steps + publish(request, disk, snap=bool(files)) + self.marker(request, disk))
-        if files:
+        snap = True
+        if is_chain(request, image):
             steps += relayer(request, image, part, LEAD, disk.datastore, disk.path)
-        else:
+        elif request["format"] == "qcow2" and not chain.numbers(request.site.lead, image + ".snap"):
             steps.append(CopyFile(LEAD, image, os.path.join(part + ".snap", "0"), disk.datastore))
             steps += layers(shop, disk)
-        return Plan(steps + publish(request, disk, snap=True) + self.marker(request, disk))
+        else:
+            # snapshots that are copies stay what they are
+            steps.append(CopyFile(LEAD, image, part, disk.datastore))
+            snap = bool(files)
+        return Plan(steps + publish(request, disk, snap=snap) + self.marker(request, disk))
 
     # ------------------------------------------------------------ mv, mvds
 
@@ -90,21 +93,19 @@ class Qcow2Ssh(Qcow2):
         root = parent(image)
         if request.ran:
             return Answer(path=image)
-        if request.look(disk.path) is None:
+        info = request.look(disk.path)
+        if info is None:
             raise Missing(f"The disk {disk.path} is not there", request.site.lead.name)
         shop = request.shop(self.claims_mvds(request.options)[0])
         part = os.path.join(shop, base(image))
         files = snap_files(request, disk.path, base(image), LEAD)
-        snaps = bool(files)
-        steps: list[Step] = [CopyFile(LEAD, path, os.path.join(shop, name), root) for path, name in files]
-        if snaps and request["format"] == "qcow2":
+        # a directory without snapshots replaces one with those that were deleted since
+        snaps = request.look(disk.snap) is not None
+        steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
+        steps += [CopyFile(LEAD, path, os.path.join(shop, name), root) for path, name in files]
+        if snaps and info["kind"] == "link":
             # absolute names: the next VM may open it by a link that lies elsewhere (contract-tm 6.2)
             steps += relayer(request, disk.path, part, LEAD, root, image, folder=image + ".snap")
         else:
             steps.append(CopyFile(LEAD, request.site.lead.real(disk.path), part, root))
-        if snaps:
-            old = part + ".snap.old" if request.look(image + ".snap") else ""
-            steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
-        old = part + ".old" if request.look(image) else ""
-        steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
-        return Plan(steps + forget_digest(request, image, part))
+        return Plan(steps + put_back(request, part, image, snaps))

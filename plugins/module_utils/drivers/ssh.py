@@ -16,14 +16,15 @@ from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, WriteFile
 from ..steps.images import Rebase, Resize
 from ..steps.transfer import Send
-from ..tools.chain import REDIRECT
+from ..tools import chain
+from ..tools.image_header import HEAD_BYTES
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
 from .vm_live import LiveSavingOver
 from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
-from .vm_move import own_names, same_place
+from .vm_move import backing_name, own_names, same_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,15 +78,15 @@ class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
         snaps = request.look(image + ".snap") is not None
         steps: list[Step] = []
         entries = snap_files(request, image, disk.name, LEAD)
-        chain = snaps and is_chain(request, image)
-        layer = "" if chain else self.first_layer(request, disk, entries)
-        if not chain:
+        layered = is_chain(request, image)
+        layer = "" if layered else self.first_layer(request, disk, entries)
+        if not layered:
             entries.insert(0, [request.site.lead.real(image), layer or disk.name])
         snaps = snaps or bool(layer)
         if snaps:
             steps.append(MakeDirectory(PEER, os.path.join(shop, disk.name + ".snap"), disk.datastore))
         steps.append(Send(PEER, entries, shop, disk.datastore))
-        if chain:
+        if layered:
             steps += relayer(request, image, os.path.join(shop, disk.name), PEER, disk.datastore, disk.path)
         elif layer:
             snap = disk.name + ".snap"
@@ -207,25 +208,32 @@ class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
         part = os.path.join(shop, base(image))
         snaps = request.look(disk.snap, PEER) is not None
         entries = snap_files(request, disk.path, base(image), PEER)
-        chain = info["kind"] == "link" and snaps
-        if not chain:
+        layered = info["kind"] == "link" and snaps
+        if not layered:
             entries.insert(0, [request.site.host(PEER).real(disk.path), base(image)])
         steps: list[Step] = [MakeDirectory(LEAD, part + ".snap", root)] if snaps else []
         steps.append(Send(LEAD, entries, shop, root))
-        if chain:
+        if layered:
             steps += relayer(request, disk.path, part, LEAD, root, image, seen_from=PEER)
-        if snaps:
-            old = part + ".snap.old" if request.look(image + ".snap") else ""
-            steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
-        old = part + ".old" if request.look(image) else ""
-        steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
-        return Plan(steps + forget_digest(request, image, part))
+        return Plan(steps + put_back(request, part, image, snaps))
 
 
-def forget_digest(request: Request, image: str, part: str) -> list[Step]:
-    """Steps that remove the digest that stock's replica code caches for an image: it is of the old content."""
-    path = image + ".md5sum"
-    return [Discard(LEAD, path, part + ".md5sum", parent(image), "cached digest")] if request.look(path) else []
+def put_back(request: Request, part: str, image: str, snaps: bool) -> list[Step]:
+    """Steps that put a copy of a disk, and its snapshots, in the place of its image.
+
+    The digest that stock's replica code caches for the image goes: it is of the old content.
+    """
+    root = parent(image)
+    steps: list[Step] = []
+    if snaps:
+        old = part + ".snap.old" if request.look(image + ".snap") else ""
+        steps.append(PublishForGood(LEAD, part + ".snap", image + ".snap", root, old, "snapshots"))
+    old = part + ".old" if request.look(image) else ""
+    steps.append(PublishForGood(LEAD, part, image, root, old, "image"))
+    digest = image + ".md5sum"
+    if request.look(digest):
+        steps.append(Discard(LEAD, digest, part + ".md5sum", root, "cached digest"))
+    return steps
 
 
 def marker(request: Request, datastore: str, where: str) -> list[Step]:
@@ -254,9 +262,17 @@ def snap_files(request: Request, old: str, name: str, where: str) -> list[list[s
 
 
 def is_chain(request: Request, image: str) -> bool:
-    """Whether an image on the lead is a chain of layers: a link into them, or their layer 0 is one to it (6.2)."""
-    first = request.look(os.path.join(image + ".snap", "0"))
-    return any(info is not None and info["kind"] == "link" for info in (request.look(image), first))
+    """Whether an image on the lead is a chain of layers: a link into them, or what they stand on (6.2).
+
+    Numbered files beside an image that is one file may as well be full copies, which the driver ssh makes.
+    """
+    info, host = request.look(image), request.site.lead
+    active = chain.active(host, image + ".snap")
+    if not active or info is None or info["kind"] == "link":
+        return bool(active and info)
+    if request["format"] != "qcow2":
+        return False
+    return host.real(image) in [layer.path for layer in chain.layers(host, active, [parent(image)])]
 
 
 def relayer(
@@ -279,13 +295,14 @@ def relayer(
     steps: list[Step] = []
     numbers = sorted(int(entry) for entry in host.entries(old + ".snap") if entry.isdigit())
     for number in numbers:
-        backing = base(backing_of(request, os.path.join(old + ".snap", str(number)), seen_from))
+        head = host.head(os.path.join(old + ".snap", str(number)), HEAD_BYTES)
+        backing = base(backing_name(bytes.fromhex(head)))
         if backing:
             # what is no layer is the image itself, which layer 0 stands for
             layer = backing if backing.isdigit() and int(backing) in numbers else "0"
             steps.append(Rebase(where, os.path.join(snap, str(number)), f"{folder or name + '.snap'}/{layer}"))
     for entry in host.entries(old + ".snap"):
-        if entry.endswith(REDIRECT):
+        if entry.endswith(chain.REDIRECT):
             text = host.read(os.path.join(old + ".snap", entry), 4096) or ""
             new = os.path.join(final + ".snap", base(text.strip())) + "\n"
             steps.append(WriteFile(where, os.path.join(snap, entry), new, root, text))
@@ -294,16 +311,3 @@ def relayer(
     active = base(host.readlink(old)) if linked else str(max(numbers, default=0))
     steps.append(MakeLink(where, part, f"{name}.snap/{active}", root))
     return steps
-
-
-def backing_of(request: Request, path: str, where: str) -> str:
-    """The backing file that a qcow2 layer names, as it is written; empty when it stands alone."""
-    import json
-
-    text = request.site.command(
-        where,
-        ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", path],
-        f"read the layer {path}",
-        untrusted=True,
-    )
-    return str(json.loads(text).get("backing-filename", ""))

@@ -123,18 +123,6 @@ class Stack:
         return os.path.join(base(self.snap) if own else self.snap, base(layer))
 
 
-def is_empty(path: str) -> bool:
-    """Whether nothing was written to a qcow2 layer on the lead: no entry of its first table of clusters is in use."""
-    import struct
-
-    with open(path, "rb") as file:
-        head = file.read(48)
-        length, offset = struct.unpack(">IQ", head[36:48])
-        file.seek(offset)
-        # 32 MB is the most that qemu itself takes
-        return not any(file.read(min(length * 8, 32 << 20)))
-
-
 def claims_of(options: dict[str, Any], persistent: bool) -> list[Claim]:
     """What an action locks that changes a disk or its layers: the VM's files, and an image that is the disk."""
     disk = Disk(options["path"], options["datastore"])

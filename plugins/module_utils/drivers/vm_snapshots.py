@@ -19,7 +19,7 @@ from ..steps.layers import Mark, NewLayer, TakeOver
 from ..tools import chain
 from .base import Answer, Plan, Request, base
 from .vm_files import Disk, VmFiles
-from .vm_layers import Stack, claims_of, image_of, is_empty
+from .vm_layers import Stack, claims_of, image_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Snapshots(VmFiles):
         host, snap = stack.host, stack.snap
         there = chain.current(host, snap, number)
         if there and host.real(there) != stack.file:
-            if layers[0].below == host.real(there) and is_empty(stack.file):
+            if layers[0].below == host.real(there) and chain.is_empty(host, stack.file):
                 # an earlier run's, and nothing was written since: it is the snapshot that is asked for
                 return Answer(path=stack.disk.path, snapshot=there)
             if not request["force"]:
@@ -129,7 +129,7 @@ class Snapshots(VmFiles):
             if not request.ran:
                 # over the file that is the disk, which for a persistent one is the image (Q9)
                 steps = [_flat_copy(stack, source, part), _in_place(part, stack, "disk")]
-        elif stack.check()[0].below != below[0].path or not is_empty(stack.file):
+        elif stack.check()[0].below != below[0].path or not chain.is_empty(stack.host, stack.file):
             if _is_link(request, stack.active):
                 raise Refused(f"The active layer {stack.active} is the image itself, and has no snapshots")
             steps = [

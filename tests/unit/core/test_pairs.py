@@ -193,3 +193,32 @@ def test_markers_of_snapshots_have_the_path_where_they_lie(world: World, driver:
     disk = handed_over(disk, PLAIN_QCOW2)
     assert marker.read_text() == wanted
     disk.check()
+
+
+def test_copies_of_a_disk_that_is_one_file_stay_copies(world: World) -> None:
+    """Of mixed drivers too: neither the disk nor the image is ever the last of its copies."""
+    disk = Golden.made(world, persistent(SSH, OVERLAID))
+    for _turn in range(2):
+        disk.write()
+        disk.create()
+    disk.write()
+    for driver in (MIXED, SSH, MIXED, MIXED):
+        disk = handed_over(disk, driver)
+        disk.shape = Shape("one file", driver, OVERLAID, "tm_ln", False)
+        disk.check()
+        assert not disk.path.is_symlink()
+        disk.write()
+        disk.create()
+    assert bytes_of(world.images / OVERLAID, "qcow2") != disk.now
+
+
+@pytest.mark.parametrize("driver", [SSH, MIXED], ids=lambda driver: "+".join(driver.values()))
+def test_a_snapshot_that_was_deleted_does_not_come_back(world: World, driver: dict[str, Any]) -> None:
+    disk = Golden.made(world, persistent(driver, PLAIN))
+    disk.write()
+    disk.create()
+    disk = handed_over(disk, driver)
+    disk.delete(0)
+    disk = handed_over(disk, driver)
+    disk.check()
+    assert list((world.images / f"{PLAIN}.snap").iterdir()) == []
