@@ -62,6 +62,8 @@ def _secret() -> dict[str, Any]:
 
 
 _FORMATS = ["raw", "qcow2"]
+#: Those that an image keeps when its datastore does not convert it.
+_ALL_FORMATS = [*_FORMATS, "vmdk", "vpc", "vhdx", "vdi"]
 
 _COMMON: Spec = {
     "driver": _text(required=True),
@@ -184,7 +186,7 @@ ACTIONS: dict[str, Action] = {
         _PEER,
         {
             "source": _text(required=True),
-            "format": _text("raw", choices=_FORMATS),
+            "format": _text("raw", choices=_ALL_FORMATS),
             "convert_to": _text("", choices=["", *_FORMATS]),
         },
     ),
@@ -199,7 +201,7 @@ ACTIONS: dict[str, Action] = {
         _DATASTORE,
         {
             "source": _text(required=True),
-            "format": _text("raw", choices=[*_FORMATS, "vmdk", "vpc", "vhdx", "vdi"]),
+            "format": _text("raw", choices=_ALL_FORMATS),
             "size": _number(0),
             "target_snapshot": _number(-1),
             "url_host": _text(""),

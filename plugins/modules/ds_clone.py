@@ -33,7 +33,7 @@ options:
   format:
     description: Format of the image that is copied, as OpenNebula has it (C(FORMAT) of the image).
     type: str
-    choices: [raw, qcow2]
+    choices: [raw, qcow2, vmdk, vpc, vhdx, vdi]
     default: raw
   convert_to:
     description:

@@ -160,7 +160,7 @@ def _clone(context: Context, data: Data) -> dict[str, Any]:
         **context.settings.common(),
         **data.new_image(),
         "source": need(image, "PATH"),
-        "format": text(image, "FORMAT", "raw").strip(),
+        "format": text(image, "FORMAT", "raw").strip().lower(),
         "convert_to": data.wanted_format(),
     }
 

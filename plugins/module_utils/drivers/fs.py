@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Missing
+from .._errors import Corrupt, Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..steps.base import Step
+    from ..tools.host import Host
     from .base import Reply
 
 
@@ -85,13 +86,17 @@ class Fs(Imports, Exports, Snapshots):
             top = top_of(host, origin, "qcow2")
             chained = len(chain.layers(host, top, [parent(origin)])) > 1 or chained
         changes = chained or wanted != request["format"]
+        read = _foreign(host, top, request["format"]) if changes else {}
         if not request["peer"]:
-            copy = Convert(LEAD, top, request["format"], part, wanted) if changes else CopyFile(LEAD, top, part, root)
+            copy: Step = CopyFile(LEAD, top, part, root)
+            if changes:
+                copy = Convert(LEAD, top, request["format"], part, wanted, **read)
             return Plan([copy, *publish])
         there = request.shop(self.claims_clone(request.options)[1])
         steps: list[Step] = []
         if changes:
-            steps, top = [Convert(PEER, top, request["format"], os.path.join(there, "image"), wanted)], f"{there}/image"
+            whole = os.path.join(there, "image")
+            steps, top = [Convert(PEER, top, request["format"], whole, wanted, **read)], whole
         return Plan([*steps, Send(LEAD, [[top, "image"]], request.shop(claim), root), *publish])
 
     # ------------------------------------------------------------ rm
@@ -115,3 +120,21 @@ class Fs(Imports, Exports, Snapshots):
     def monitor(self, request: Request) -> Reply:
         """Total, used and free MB of the datastore's file system (contract-ds 8.6)."""
         return Answer(**totals(request))
+
+
+def _foreign(host: Host, path: str, image_format: str) -> dict[str, Any]:
+    """How an image is converted; one of a format that can name other files is looked at before (rule 10).
+
+    Raw names none, and of qcow2 the chain was followed. The others may have come by drivers that did not look.
+    """
+    from ..tools import image_header
+
+    if image_format in ("raw", "qcow2"):
+        return {}
+    head = bytes.fromhex(host.head(path, image_header.HEAD_BYTES))
+    found = image_header.refuse_unsafe(head, path)
+    # a vpc of fixed size has its header at its end
+    if found != image_format and (found, image_format) != ("raw", "vpc"):
+        raise Corrupt(f"The image {path} is {found}, not {image_format}", host.name)
+    size = (host.stat(path, True) or {"size": 0})["size"]
+    return {"untrusted": True, "size": max(size, image_header.virtual_size(head) or 0)}

@@ -527,6 +527,35 @@ def test_a_clone_of_an_image(world: World, image: str, wanted: str) -> None:
     assert world.is_tidy()
 
 
+@pytest.mark.parametrize("image_format", ["vmdk", "vdi", "vhdx", "vpc"])
+@pytest.mark.parametrize("wanted", ["", "raw", "qcow2"])
+def test_a_clone_of_an_image_that_kept_its_format(world: World, image_format: str, wanted: str) -> None:
+    """A datastore without DRIVER imports them as they are, so it clones them, too."""
+    raw, source = world.root / "raw", world.images / PLAIN
+    raw.write_bytes(pattern("x", 2 * MIB) + bytes(6 * MIB))
+    tool("qemu-img", "convert", "-q", "-f", "raw", "-O", image_format, raw, source)
+    result = act("ds_clone", **new(world), source=source, format=image_format, convert_to=wanted)
+    assert result["format"] == (wanted or image_format)
+    assert bytes_of(made(world), wanted or image_format, 8 * MIB) == raw.read_bytes()
+    assert wanted or made(world).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [
+        ('# Disk DescriptorFile\nRW 2048 FLAT "/etc/passwd" 0\n', Refused, "is a VMDK descriptor"),
+        ("no image at all", Corrupt, "is raw, not vmdk"),
+    ],
+)
+def test_a_clone_of_an_image_that_names_other_files(
+    world: World, text: str, kind: type[StorageError], said: str
+) -> None:
+    (world.images / PLAIN).write_text(text)
+    with pytest.raises(kind, match=f"{PLAIN} {said}"):
+        act("ds_clone", **new(world), source=world.images / PLAIN, format="vmdk", convert_to="raw")
+    assert not made(world).exists() and world.is_tidy()
+
+
 def test_a_clone_of_nothing(world: World) -> None:
     with pytest.raises(Missing, match=f"The image {world.images}/{PLAIN} is not there"):
         act("ds_clone", **new(world), source=world.images / PLAIN, format="raw")
