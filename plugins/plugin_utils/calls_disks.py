@@ -12,6 +12,7 @@ from ..module_utils._errors import BadCall, Unsupported, one_line
 from .calls import Call, arguments, is_number
 from .calls_tm import Place, _disk_place, _megabytes, disk_of, image_format, image_path, refuse_replicas, rerooted
 from .documents import number, text
+from .settings import STOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,11 +77,9 @@ def guest(context: Context, vm: _Element, disk: int, runs: bool) -> dict[str, An
     hypervisor = text(records[-1], "VM_MAD").strip().lower() if records else ""
     if hypervisor not in ("", "kvm", "qemu"):
         raise Unsupported(f"Disks of a running virtual machine need kvm or qemu, and this one has {hypervisor}")
-    return {
-        "domain": text(vm, "DEPLOY_ID").strip(),
-        "target": text(disk_of(vm, disk), "TARGET").strip(),
-        "libvirt_uri": context.settings.stock("vmm/kvm/kvmrc", "LIBVIRT_URI"),
-    }
+    found = {"domain": text(vm, "DEPLOY_ID").strip(), "target": text(disk_of(vm, disk), "TARGET").strip()}
+    uri = context.settings.stock("vmm/kvm/kvmrc", "LIBVIRT_URI")
+    return {**found, "libvirt_uri": uri} if uri != STOCK["vmm/kvm/kvmrc"]["LIBVIRT_URI"] else found
 
 
 def _policy(vm: _Element, disk: int) -> str:

@@ -134,6 +134,11 @@ class Guest:
         disk = next(item for item in found if f"dev='{target}'" in item)
         return re.findall(r"<source file='([^']*)'", disk)
 
+    def job(self, target: str = "vda") -> str:
+        """The job that runs on a disk: ``Block Pull``, ``Block Copy``; empty for none."""
+        said = self.on.virsh("blockjob", self.name, target, "--raw")
+        return "".join(line.partition("=")[2] for line in said.splitlines() if line.strip().startswith("type="))
+
     def state(self) -> str:
         """``running`` or ``paused``."""
         return self.on.virsh("domstate", self.name).strip()

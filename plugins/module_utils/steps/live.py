@@ -24,10 +24,24 @@ _SETTLE = 2.0
 
 
 def ask(site: Site, where: str, operation: str, guest: dict[str, Any], **orders: Any) -> dict[str, Any]:
-    """Ask something of libvirt on a host, by a process of its own.
+    """Ask something of libvirt on a host.
 
     :param guest: what :func:`.vm_live.guest_of` says: domain, target, URI and so on.
     :raises StorageError: libvirt's words, or ours.
+    """
+    return _checked(site, where, _talk(site, where, operation, guest, orders))
+
+
+def _checked(site: Site, where: str, answer: dict[str, Any]) -> dict[str, Any]:
+    if not answer.pop("ok"):
+        raise from_record({**answer, "host": site.host(where).name})
+    return answer
+
+
+def _talk(site: Site, where: str, operation: str, guest: dict[str, Any], orders: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a process of its own, good or bad.
+
+    :raises StorageError: there is none, so that nobody knows how far it came.
     """
     from ..tools.codec import dumps, loads
     from ..tools.source import source_of
@@ -50,8 +64,6 @@ def ask(site: Site, where: str, operation: str, guest: dict[str, Any], **orders:
             detail=str(result["err"])[-2000:],
         )
     answer: dict[str, Any] = loads(said.encode())
-    if not answer.pop("ok"):
-        raise from_record({**answer, "host": host.name})
     return answer
 
 
@@ -89,6 +101,8 @@ class LiveLayer(Step):
         self.target = target
         self.old = old
         self.inside = inside
+        #: Whether libvirt does nothing any more that we asked for.
+        self.settled = False
 
     def words(self) -> str:
         return f"let {self.guest['domain']} write to {self.layer} and link {self.link} to it"
@@ -97,8 +111,10 @@ class LiveLayer(Step):
         return site.host(self.where).readlink(self.link) == self.target and self._gone_over(site)
 
     def do(self, site: Site) -> None:
-        answer = ask(site, self.where, "snapshot", self.guest, layer=self.layer, expected=self.expected)
-        site.figures.update(answer)
+        orders = {"layer": self.layer, "expected": self.expected}
+        answer = _talk(site, self.where, "snapshot", self.guest, orders)
+        self.settled = True
+        site.figures.update(_checked(site, self.where, answer))
         self._relink(site)
 
     def complete(self, site: Site) -> None:
@@ -106,11 +122,10 @@ class LiveLayer(Step):
 
         host = site.host(self.where)
         until = time.monotonic() + _SETTLE
-        while host.stat(self.layer) and not self._gone_over(site):
-            if time.monotonic() > until:
-                return
+        while not self.settled and host.stat(self.layer) and not self._gone_over(site):
+            self.settled = time.monotonic() > until
             time.sleep(0.1)
-        if host.stat(self.layer):
+        if self._gone_over(site):
             self._relink(site)
 
     def undo(self, site: Site) -> None:

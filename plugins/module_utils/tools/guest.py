@@ -181,6 +181,7 @@ class Guest:
             raise Trouble("missing", f"The domain {self.name} does not run")
         self.target: str = orders["target"]
         self._link: str = orders["link"]
+        self.disk()
 
     def ask(self, doing: str, call: Callable[[], Any], todo: str = "") -> Any:
         """Call libvirt; its error becomes a sentence."""

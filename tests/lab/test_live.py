@@ -1,0 +1,294 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks of a running guest through a real libvirt and QEMU: writes go on during snapshot, pull and copy.
+
+A writer fills block after block, in order. What is kept of one moment is therefore a beginning of that row, without a
+gap, and the disk itself has all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.ground import REMOTE, LabGround
+from tests.lab.virt import Guest, Hypervisor
+
+_BLOCK = 65536
+_BLOCKS = 256
+_SYSTEM = "/var/lib/one/datastores/100"
+_IMAGES = "/var/lib/one/datastores/1"
+#: One action of the core that was deployed on the node.
+_RUN = f"""
+import json, sys
+sys.path.insert(0, {REMOTE + "/one_storage"!r})
+from plugins.module_utils import _run
+from plugins.module_utils._errors import StorageError
+try:
+    outcome = _run.run(sys.argv[1], json.loads(sys.argv[2]), _run.Mode())
+    outcome.close()
+    print(json.dumps(outcome.result))
+except StorageError as error:
+    print(json.dumps(error.record()))
+"""
+_ids = itertools.count(7001)
+
+
+class Machine:
+    """A VM with a qcow2 disk in layers, vda, and a raw one, vdb, of 16 MiB each."""
+
+    def __init__(self, hypervisor: Hypervisor, persistent: bool = False) -> None:
+        self.hypervisor = hypervisor
+        self.lab, self.host = hypervisor.lab, hypervisor.host
+        self.id = next(_ids)
+        self.folder = f"{_SYSTEM}/{self.id}"
+        self.disk = f"{self.folder}/disk.0"
+        self.image = f"{_IMAGES}/live{self.id}" if persistent else ""
+        self.sh(f"mkdir -p {_IMAGES}")
+        if persistent:
+            snap, target = f"{self.image}.snap", f"{self.image}.snap/0"
+            self.sh(
+                f"qemu-img create -q -f qcow2 {self.image} 16M && mkdir -p {snap} && ln -s . {snap}/live{self.id}.snap"
+            )
+            self.sh(f"ln -s {self.image} {target} && mkdir -p {self.folder}")
+        else:
+            snap, target = f"{self.disk}.snap", "disk.0.snap/0"
+            self.sh(f"mkdir -p {snap} && ln -s . {snap}/disk.0.snap && qemu-img create -q -f qcow2 {snap}/0 16M")
+        self.snap = snap
+        self.sh(f"ln -s {target} {self.disk} && truncate -s 16M {self.folder}/disk.1")
+        twice = self.folder.replace("/one/", "/one//")
+        disks = [("vda", f"{twice}/disk.0", "qcow2"), ("vdb", f"{twice}/disk.1", "raw")]
+        self.guest = Guest(hypervisor, f"one-{self.id}", disks)
+        self.written = 0
+
+    def sh(self, line: str) -> str:
+        return self.lab.run(self.host, ["sh", "-ec", line]).stdout.decode()
+
+    def write(self, count: int, target: str = "vda") -> None:
+        """The next blocks of the row."""
+        for number in range(self.written, self.written + count):
+            self.guest.io(f"write -P {number % 255 + 1} {number * _BLOCK} {_BLOCK}", target)
+        self.written += count
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        image = {"image": self.image, "persistent": True} if self.image else {}
+        place = {"driver": "qcow2", "datastore": _SYSTEM, "format": "qcow2"}
+        guest = {"running": True, "domain": self.guest.name, "target": "vda", "stall_timeout": 20, "lock_timeout": 20}
+        return {**place, **guest, **image, **more}
+
+    def start(self, action: str, pause: str = "", **more: Any) -> subprocess.Popen[bytes]:
+        argv = ["/usr/bin/python3", "-I", "-c", _RUN, f"tm_{action}", json.dumps(self.options(**more))]
+        return self.lab.popen(self.host, argv, env={"ONE_STORAGE_GUEST_PAUSE": pause})
+
+    def act(self, action: str, **more: Any) -> dict[str, Any]:
+        process = self.start(action, **more)
+        out, err = process.communicate(timeout=60)
+        assert out, err.decode()
+        result: dict[str, Any] = json.loads(out)
+        return result
+
+    def right(self, action: str, **more: Any) -> dict[str, Any]:
+        result = self.act(action, **more)
+        assert "sentence" not in result, result
+        return result
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the core itself, as nobody can expect it."""
+        os.kill(self.lab.inner_pid(process), signal.SIGKILL)
+        process.wait(10)
+        process.communicate()
+
+    def content(self, path: str, image_format: str = "qcow2") -> bytes:
+        flat = f"/var/tmp/live-{self.id}.raw"
+        self.guest.io("flush")
+        self.sh(f"qemu-img convert -U -f {image_format} -O raw {path} {flat}")
+        return self.lab.path(self.host, flat).read_bytes()
+
+    def blocks(self, path: str, image_format: str = "qcow2") -> int:
+        """How many blocks of the row a file has; it must have nothing else."""
+        data = self.content(path, image_format)
+        count = next((n for n in range(_BLOCKS) if not data[n * _BLOCK]), _BLOCKS)
+        assert data == b"".join(bytes([n % 255 + 1]) * _BLOCK for n in range(count)).ljust(_BLOCKS * _BLOCK, b"\0")
+        return count
+
+    def left(self) -> list[str]:
+        """What is hidden in both datastores, but for the locks."""
+        found = self.sh(f"cd {_SYSTEM}/.one_storage && ls; cd {_IMAGES}/.one_storage 2>/dev/null && ls || true").split()
+        return [name for name in found if name != "locks"]
+
+
+@pytest.fixture(scope="module")
+def hypervisor(ground: LabGround) -> Hypervisor:
+    return Hypervisor(ground.lab, ground.nodes[0])
+
+
+@pytest.fixture
+def machine(hypervisor: Hypervisor) -> Iterator[Machine]:
+    made = Machine(hypervisor)
+    yield made
+    made.guest.destroy()
+
+
+class Writing:
+    """Writes in a thread while the body runs, and some blocks before and after it."""
+
+    def __init__(self, machine: Machine, target: str = "vda") -> None:
+        self.machine = machine
+        self.target = target
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        while not self._over.is_set() and self.machine.written < _BLOCKS - 2:
+            self.machine.write(1, self.target)
+
+    def __enter__(self) -> None:
+        self.machine.write(1, self.target)
+        self._thread.start()
+
+    def __exit__(self, *_what: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+        self.machine.write(1, self.target)
+
+
+def test_snapshots_while_a_guest_writes(machine: Machine) -> None:
+    kept = {}
+    for number in range(4):
+        before = machine.written
+        with Writing(machine):
+            result = machine.right("snap_create_live", path=machine.disk, snapshot_id=number)
+        assert result["consistency"] == "suspend" and machine.guest.state() == "running"
+        kept[number] = machine.blocks(result["snapshot"])
+        assert before < kept[number] < machine.written
+    assert machine.sh(f"readlink {machine.disk}").strip() == "disk.0.snap/4"
+    # in the middle, the first, which libvirt knows by the disk's link, and the last
+    for number in (1, 0, 3):
+        with Writing(machine):
+            machine.right("snap_delete", path=machine.disk, snapshot_id=number)
+        del kept[number]
+        assert {other: machine.blocks(f"{machine.snap}/{other}") for other in kept} == kept
+        assert machine.blocks(machine.disk) == machine.written
+        assert len(machine.guest.chain()) == len(machine.sh(f"qemu-img info -U --backing-chain {machine.disk} | "
+                                                            "grep ^image").splitlines())  # fmt: skip
+    assert machine.left() == []
+    # what is at rest afterwards is what the guest had
+    machine.sh(f"ls {machine.snap} | grep -qx 2")
+    assert "backing file" not in machine.sh(f"qemu-img info -U {machine.disk}")
+
+
+def test_layers_of_a_persistent_image(hypervisor: Hypervisor) -> None:
+    machine = Machine(hypervisor, persistent=True)
+    try:
+        kept = {}
+        for number in range(3):
+            machine.write(2)
+            kept[number] = machine.blocks(
+                machine.right("snap_create_live", path=machine.disk, snapshot_id=number)["snapshot"]
+            )
+        assert kept == {0: 2, 1: 4, 2: 6}
+        machine.write(2)
+        # its base is the layer that libvirt knows by the disk's link, and names are absolute
+        machine.right("snap_delete", path=machine.disk, snapshot_id=1)
+        assert machine.blocks(machine.disk) == 8
+        assert machine.blocks(f"{machine.snap}/2") == 6
+        assert machine.blocks(machine.image) == 2
+    finally:
+        machine.guest.destroy()
+
+
+def test_copies_while_a_guest_writes(machine: Machine) -> None:
+    machine.right("snap_create_live", path=machine.disk, snapshot_id=0)
+    image = f"{_IMAGES}/saved{machine.id}"
+    with Writing(machine):
+        result = machine.right("cpds", source=machine.disk, destination=image, snapshot_id=-1)
+    assert result["consistency"] == "suspend"
+    assert 0 < machine.blocks(image) < machine.written
+    assert "backing file" not in machine.sh(f"qemu-img info {image}")
+    machine.right("cpds", source=machine.disk, destination=f"{image}.0", snapshot_id=0)
+    assert machine.blocks(f"{image}.0") == 0
+    machine.written = 0
+    with Writing(machine, "vdb"):
+        raw = {"path": f"{machine.folder}/disk.1", "target": "vdb", "format": "raw"}
+        result = machine.right("snap_create_live", snapshot_id=5, **raw)
+    assert result["snapshot"] == f"{machine.folder}/disk.1.snap/5"
+    assert 0 < machine.blocks(result["snapshot"], "raw") < machine.written
+    assert machine.guest.state() == "running" and machine.left() == []
+
+
+def test_a_guest_that_is_held_is_let_go_when_we_are_killed(machine: Machine) -> None:
+    machine.write(3)
+    process = machine.start("snap_create_live", pause="held", path=machine.disk, snapshot_id=0)
+    machine.hypervisor.until("the guest stops", lambda: machine.guest.state() == "paused")
+    machine.kill(process)
+    machine.hypervisor.until("the guest goes on", lambda: machine.guest.state() == "running")
+    assert len(machine.guest.chain()) == 1
+    result = machine.right("snap_create_live", path=machine.disk, snapshot_id=0)
+    machine.write(2)
+    assert machine.blocks(result["snapshot"]) == 3 and machine.blocks(machine.disk) == 5
+    assert machine.left() == []
+
+
+def test_a_guest_is_not_held_for_longer_than_it_may(machine: Machine) -> None:
+    process = machine.start("snap_create_live", pause="held", path=machine.disk, snapshot_id=0, freeze_timeout=1)
+    machine.hypervisor.until("the guest stops", lambda: machine.guest.state() == "paused")
+    machine.hypervisor.until("the guest goes on", lambda: machine.guest.state() == "running")
+    machine.kill(process)
+
+
+def test_a_pull_that_still_runs_is_waited_for(machine: Machine) -> None:
+    machine.write(20)
+    for number in range(2):
+        machine.right("snap_create_live", path=machine.disk, snapshot_id=number)
+        machine.write(20)
+    # what a dead run left: a pull that libvirt goes on with, slowly
+    chain = machine.guest.chain()
+    machine.hypervisor.virsh("blockpull", machine.guest.name, "vda", "--base", chain[2], "--keep-relative",
+                             "--bytes", "--bandwidth", "1048576")  # fmt: skip
+    assert machine.guest.job() == "Block Pull"
+    with Writing(machine):
+        machine.right("snap_delete", path=machine.disk, snapshot_id=1)
+    assert machine.blocks(machine.disk) == machine.written and machine.blocks(f"{machine.snap}/0") == 20
+    assert machine.left() == []
+
+
+@pytest.mark.parametrize("pause", ["copying", "held"])
+def test_a_copy_ends_with_its_owner(machine: Machine, pause: str) -> None:
+    machine.write(3)
+    image = f"{_IMAGES}/killed{machine.id}"
+    process = machine.start("cpds", pause=pause, source=machine.disk, destination=image, snapshot_id=-1)
+    machine.hypervisor.until("the copy", lambda: machine.guest.job() == "Block Copy")
+    if pause == "held":
+        machine.hypervisor.until("the guest stops", lambda: machine.guest.state() == "paused")
+    machine.kill(process)
+    machine.hypervisor.until("the end of it", lambda: not machine.guest.job())
+    machine.hypervisor.until("the guest goes on", lambda: machine.guest.state() == "running")
+    machine.right("cpds", source=machine.disk, destination=image, snapshot_id=-1)
+    assert machine.blocks(image) == 3 and machine.left() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"quiesce": "agent"}, "tool-failed"),
+        ({"domain": "one-0"}, "missing"),
+        ({"target": "vdz"}, "missing"),
+        ({"target": "vdb"}, "corrupt"),
+        ({"domain": ""}, "bad-call"),
+    ],
+)
+def test_what_cannot_be_is_said_and_changes_nothing(machine: Machine, more: dict[str, Any], code: str) -> None:
+    machine.write(1)
+    before = machine.sh(f"ls -l {machine.folder} {machine.snap}")
+    result = machine.act("snap_create_live", path=machine.disk, snapshot_id=0, **more)
+    assert result["code"] == code, result
+    assert machine.sh(f"ls -l {machine.folder} {machine.snap}") == before
+    assert machine.guest.state() == "running" and machine.left() == []
