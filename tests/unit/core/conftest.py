@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from tests.unit.core.support import World
+from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World
 
 
 def new_folder() -> Path:
@@ -35,6 +35,15 @@ def folder() -> Iterator[Path]:
 def world(folder: Path) -> World:
     """Datastores in memory."""
     return World(folder)
+
+
+@pytest.fixture
+def images(world: World) -> World:
+    """A world with a raw image, a qcow2 image and one with layers."""
+    world.raw(PLAIN)
+    world.qcow2(OVERLAID)
+    world.layered(CHAINED)
+    return world
 
 
 @pytest.fixture

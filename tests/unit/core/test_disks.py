@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import Missing, NoAccess
+from tests.unit.core.cases import MIXED, QCOW2, SSH
 from tests.unit.core.support import (
     CHAINED,
     MIB,
@@ -27,19 +28,7 @@ from tests.unit.core.support import (
     tool,
 )
 
-QCOW2 = {"driver": "qcow2"}
-SSH = {"driver": "ssh"}
-MIXED = {"driver": "qcow2", "system_driver": "ssh"}
 ALL = pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
-
-
-@pytest.fixture
-def images(world: World) -> World:
-    """A world with a raw image, a qcow2 image and one with layers."""
-    world.raw(PLAIN)
-    world.qcow2(OVERLAID)
-    world.layered(CHAINED)
-    return world
 
 
 def disk_of(world: World, action: str, driver: dict[str, Any], image: str, **more: Any) -> dict[str, Any]:

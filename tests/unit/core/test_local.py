@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import Refused
+from tests.unit.core.cases import LOCAL
 from tests.unit.core.support import CHAINED, MIB, OVERLAID, PLAIN, World, act, bytes_of, info, pattern, tool
-from tests.unit.core.test_disks import disk_of, images, layered_content
-
-__all__ = ["images"]
-
-LOCAL = {"driver": "local"}
+from tests.unit.core.test_disks import disk_of, layered_content
 
 
 def back(world: World, image: str, image_format: str = "qcow2") -> dict[str, Any]:

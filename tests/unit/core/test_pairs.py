@@ -12,20 +12,17 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import Refused
+from tests.unit.core.cases import LOCAL, MIXED, QCOW2, SSH
 from tests.unit.core.golden import Golden, Shape, backing_names
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, act, bytes_of, info, tool
 
-PLAIN_QCOW2 = {"driver": "qcow2"}
 SHARED = {"driver": "shared"}
-MIXED = {"driver": "qcow2", "system_driver": "ssh"}
 MIXED_SHARED = {"driver": "shared", "system_driver": "ssh"}
-SSH = {"driver": "ssh"}
-LOCAL = {"driver": "local"}
 
 
 def persistent(driver: dict[str, Any], image: str) -> Shape:
     """A persistent disk as a driver makes it."""
-    linked = driver in (PLAIN_QCOW2, SHARED)
+    linked = driver in (QCOW2, SHARED)
     # the driver ssh has layers only where the image has them
     layered = image != PLAIN and (driver is not SSH or image == CHAINED)
     return Shape(" ".join(driver.values()), driver, image, "tm_ln", layered, "image" if linked else "disk")
@@ -59,7 +56,7 @@ def lived(disk: Golden) -> None:
     disk.check()
 
 
-IN_LAYERS = [PLAIN_QCOW2, MIXED, LOCAL, SHARED, MIXED_SHARED]
+IN_LAYERS = [QCOW2, MIXED, LOCAL, SHARED, MIXED_SHARED]
 
 
 def pairs() -> list[Any]:
@@ -123,9 +120,9 @@ def test_names_that_stock_left_in_an_image_lead_somewhere_after_ln(world: World,
             wanted = named + os.path.basename(below)
             tool("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", wanted, layer)
     given = {"datastore": world.system, "source": world.images / OVERLAID, "destination": world.disk()}
-    assert act("tm_ln", **PLAIN_QCOW2, **given, format="qcow2")["changed"]
+    assert act("tm_ln", **QCOW2, **given, format="qcow2")["changed"]
     assert bytes_of(world.disk(), "qcow2") == returned.now
-    assert not act("tm_ln", **PLAIN_QCOW2, **given, format="qcow2")["changed"]
+    assert not act("tm_ln", **QCOW2, **given, format="qcow2")["changed"]
     assert bytes_of(world.images / OVERLAID, "qcow2") == returned.now
     assert world.is_tidy()
 
@@ -137,14 +134,14 @@ def test_an_image_whose_name_leads_nowhere_is_found_by_its_layers(world: World, 
     image.unlink()
     image.symlink_to(f"{OVERLAID}.snap/99")
     given = {"datastore": world.system, "source": image, "destination": world.disk()}
-    act("tm_ln", **PLAIN_QCOW2, **given, format="qcow2")
+    act("tm_ln", **QCOW2, **given, format="qcow2")
     assert os.readlink(image) == right
     assert bytes_of(world.disk(), "qcow2") == returned.now == bytes_of(image, "qcow2")
 
 
 def test_the_name_of_an_image_follows_its_snapshots(world: World) -> None:
     """What works on images reads them by their name: cloning, exporting, saving."""
-    disk = Golden.made(world, persistent(PLAIN_QCOW2, CHAINED))
+    disk = Golden.made(world, persistent(QCOW2, CHAINED))
     for event in ("create", "create", "revert 1", "delete 1", "delete 2"):
         disk.write()
         name, *numbers = event.split()
@@ -163,14 +160,14 @@ def test_copies_beside_an_image_are_not_taken_for_layers(world: World) -> None:
     act("tm_mvds", **SSH, **given, source=disk.path, destination=world.images / OVERLAID)
     before = world.tree()
     with pytest.raises(Refused, match=f"{OVERLAID}.snap/0 beside it is not a layer of it"):
-        act("tm_ln", **PLAIN_QCOW2, **given, source=world.images / OVERLAID, destination=world.disk("disk.1"))
+        act("tm_ln", **QCOW2, **given, source=world.images / OVERLAID, destination=world.disk("disk.1"))
     assert world.tree() == before and world.is_tidy()
 
 
 @pytest.mark.parametrize("driver", [SSH, LOCAL, MIXED], ids=lambda driver: "+".join(driver.values()))
 def test_an_image_that_qcow2_gave_snapshots_is_a_chain_for_all(world: World, driver: dict[str, Any]) -> None:
     """Its name is still that of the lowest layer, which is its oldest snapshot (contract-tm 6.2)."""
-    disk = Golden.made(world, persistent(PLAIN_QCOW2, OVERLAID))
+    disk = Golden.made(world, persistent(QCOW2, OVERLAID))
     lived(disk)
     assert not (world.images / OVERLAID).is_symlink()
     disk = handed_over(disk, driver)
@@ -181,7 +178,7 @@ def test_an_image_that_qcow2_gave_snapshots_is_a_chain_for_all(world: World, dri
 @pytest.mark.parametrize("driver", [SSH, LOCAL, MIXED], ids=lambda driver: "+".join(driver.values()))
 def test_markers_of_snapshots_have_the_path_where_they_lie(world: World, driver: dict[str, Any]) -> None:
     """Stock follows all of the path in a marker, so an old one would lead to another VM's disk (contract-tm 6.4)."""
-    disk = Golden.made(world, persistent(PLAIN_QCOW2, CHAINED))
+    disk = Golden.made(world, persistent(QCOW2, CHAINED))
     disk.write()
     disk.create(7)
     marker = world.images / f"{CHAINED}.snap" / "7.current"
@@ -190,7 +187,7 @@ def test_markers_of_snapshots_have_the_path_where_they_lie(world: World, driver:
     disk = handed_over(disk, driver)
     assert (disk.snap / "7.current").read_text() == f"{disk.snap}/1\n"
     disk.check()
-    disk = handed_over(disk, PLAIN_QCOW2)
+    disk = handed_over(disk, QCOW2)
     assert marker.read_text() == wanted
     disk.check()
 

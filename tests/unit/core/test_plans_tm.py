@@ -12,12 +12,10 @@ import pytest
 from plugins.module_utils._errors import BadCall, Missing, Refused, StorageError, Unsupported
 from plugins.module_utils.drivers.registry import load
 from plugins.module_utils.steps.base import LEAD, PEER
+from tests.unit.core.cases import MIXED, QCOW2, SSH
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, kinds, plan, words
 
-QCOW2 = {"driver": "qcow2"}
 SHARED = {"driver": "shared"}
-SSH = {"driver": "ssh"}
-MIXED = {"driver": "qcow2", "system_driver": "ssh"}
 
 LAYER_LINKS = ["link disk.0.snap/disk.0.snap to .", "link disk.0 to disk.0.snap/0"]
 VM_FOLDER = "create the directory /100/5"
@@ -41,15 +39,6 @@ def asked(world: World, action: str, driver: dict[str, Any], image: str, disk: s
         format=image_format,
         **more,
     )
-
-
-@pytest.fixture
-def images(world: World) -> World:
-    """A world with a raw image, a qcow2 image and one with layers."""
-    world.raw(PLAIN)
-    world.qcow2(OVERLAID)
-    world.layered(CHAINED)
-    return world
 
 
 @pytest.mark.parametrize(
