@@ -252,7 +252,7 @@ def test_a_pull_that_still_runs_is_waited_for(machine: Machine) -> None:
     # what a dead run left: a pull that libvirt goes on with, slowly
     chain = machine.guest.chain()
     machine.hypervisor.virsh("blockpull", machine.guest.name, "vda", "--base", chain[2], "--keep-relative",
-                             "--bytes", "--bandwidth", "1048576")  # fmt: skip
+                             "--bytes", "--bandwidth", "2097152")  # fmt: skip
     assert machine.guest.job() == "Block Pull"
     with Writing(machine):
         machine.right("snap_delete", path=machine.disk, snapshot_id=1)
@@ -275,20 +275,36 @@ def test_a_copy_ends_with_its_owner(machine: Machine, pause: str) -> None:
     assert machine.blocks(image) == 3 and machine.left() == []
 
 
-@pytest.mark.parametrize(
-    ("more", "code"),
-    [
-        ({"quiesce": "agent"}, "tool-failed"),
-        ({"domain": "one-0"}, "missing"),
-        ({"target": "vdz"}, "missing"),
-        ({"target": "vdb"}, "corrupt"),
-        ({"domain": ""}, "bad-call"),
-    ],
-)
-def test_what_cannot_be_is_said_and_changes_nothing(machine: Machine, more: dict[str, Any], code: str) -> None:
+def test_a_copy_comes_to_the_front_end(ground: LabGround, machine: Machine) -> None:
+    machine.write(5)
+    image = f"{_IMAGES}/over{machine.id}"
+    core = f"{ground.oned.settings.remotes}/one_storage"
+    orders = machine.options(driver="ssh", peer=machine.host, source=machine.disk, destination=image, snapshot_id=-1)
+    argv = ["/usr/bin/python3", "-I", "-c", _RUN.replace(f"{REMOTE}/one_storage", core), "tm_cpds", json.dumps(orders)]
+    result = json.loads(ground.run(ground.frontend, argv))
+    assert result.get("consistency") == "suspend", result
+    there = f"/var/tmp/over{machine.id}.raw"
+    ground.run(ground.frontend, ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, there])
+    data = ground.path(ground.frontend, there).read_bytes()
+    assert data == b"".join(bytes([n + 1]) * _BLOCK for n in range(5)).ljust(_BLOCKS * _BLOCK, b"\0")
+    assert machine.left() == []
+
+
+#: What is wrong with a call, and the code of the error that says so.
+_WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"quiesce": "agent"}, "tool-failed"),
+    ({"domain": "one-0"}, "missing"),
+    ({"target": "vdz"}, "missing"),
+    ({"target": "vdb"}, "corrupt"),
+    ({"domain": ""}, "bad-call"),
+]
+
+
+def test_what_cannot_be_is_said_and_changes_nothing(machine: Machine) -> None:
     machine.write(1)
     before = machine.sh(f"ls -l {machine.folder} {machine.snap}")
-    result = machine.act("snap_create_live", path=machine.disk, snapshot_id=0, **more)
-    assert result["code"] == code, result
-    assert machine.sh(f"ls -l {machine.folder} {machine.snap}") == before
-    assert machine.guest.state() == "running" and machine.left() == []
+    for more, code in _WRONG:
+        result = machine.act("snap_create_live", path=machine.disk, snapshot_id=0, **more)
+        assert result["code"] == code, result
+        assert machine.sh(f"ls -l {machine.folder} {machine.snap}") == before
+        assert machine.guest.state() == "running" and machine.left() == []
