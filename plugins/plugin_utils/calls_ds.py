@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..module_utils._errors import BadCall, Corrupt, Unsupported, one_line
 from .calls import Call, Context, arguments, filesystem, refuse
-from .documents import decode, need, number, parse, read_stdin, text, yes
+from .documents import credentials, decode, need, number, parse, read_stdin, text, yes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Data:
         """Which of the bridges that are up takes this call: the image's id, so that they share the work."""
         return number(self.image, "ID", 0) if self.image is not None else 0
 
+    def snapshot(self) -> int:
+        """The snapshot that an action is about, -1 for none. It stands in the image; documents that are older have it
+        beside the image (contract-ds 1.6)."""
+        found = number(self.needed_image(), "TARGET_SNAPSHOT", -1)
+        return max(found if found >= 0 else number(self.root, "TARGET_SNAPSHOT", -1), -1)
+
     def directories(self) -> dict[str, list[str]]:
         """Where images may and may not come from."""
         return {
@@ -77,8 +83,7 @@ class Data:
             "tls_verify": not self.setting("TLS_VERIFY", "yes").strip().lower().startswith("n"),
             "helpers": f"{root}/datastore",
         }
-        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT", "AWS"):
-            given[f"s3_{name.lower()}"] = text(self.root, f"MARKETPLACE/TEMPLATE/{name}").strip()
+        given.update({f"s3_{name.lower()}": value for name, value in credentials(self.root).items()})
         return given
 
     def new_image(self) -> dict[str, Any]:
@@ -176,10 +181,7 @@ def _rm(context: Context, data: Data) -> dict[str, Any]:
 
 def _snapshot(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
-    # it stands in the image; documents that are older have it beside the image (contract-ds 1.6)
-    target = max(number(image, "TARGET_SNAPSHOT", -1), -1)
-    if target < 0:
-        target = number(data.root, "TARGET_SNAPSHOT", -1)
+    target = data.snapshot()
     if target < 0:
         raise BadCall("The document on stdin names no snapshot in TARGET_SNAPSHOT")
     return {
@@ -215,9 +217,7 @@ def _stat(context: Context, data: Data) -> dict[str, Any]:
 
 def _export(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
-    snapshot = number(image, "TARGET_SNAPSHOT", -1)
-    if snapshot < 0:
-        snapshot = number(data.root, "TARGET_SNAPSHOT", -1)
+    snapshot = data.snapshot()
     size = number(image, "SIZE", 0)
     for found in image.findall("SNAPSHOTS/SNAPSHOT"):
         if number(found, "ID", -2) == snapshot:
@@ -230,7 +230,7 @@ def _export(context: Context, data: Data) -> dict[str, Any]:
         "source": need(image, "SOURCE"),
         "format": declared if declared in ("qcow2", "vmdk", "vpc", "vhdx", "vdi") else "raw",
         "size": size,
-        "target_snapshot": max(snapshot, -1),
+        "target_snapshot": snapshot,
     }
 
 

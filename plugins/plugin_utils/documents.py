@@ -171,3 +171,9 @@ def number(node: _Element, path: str, default: int | None = None, what: str = "T
 def yes(value: str) -> bool:
     """Whether a template value means yes."""
     return value.strip().lower() in ("yes", "true")
+
+
+def credentials(root: _Element) -> dict[str, str]:
+    """What a marketplace's template gives to read objects by s3 (contract-ds 6.2); empty texts for what it lacks."""
+    names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT", "AWS")
+    return {name: text(root, f"MARKETPLACE/TEMPLATE/{name}").strip() for name in names}

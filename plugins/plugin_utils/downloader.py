@@ -186,9 +186,7 @@ def _secrets(document: str) -> dict[str, str]:
     """Credentials of a marketplace out of the document that stock's scripts leave in the environment."""
     if not document:
         return {}
-    from .documents import decode, parse, text
+    from .documents import credentials, decode, parse
 
-    root = parse(decode(document.encode()), "The document in $DRV_ACTION")
-    names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT", "AWS")
-    found = {name: text(root, f"MARKETPLACE/TEMPLATE/{name}").strip() for name in names}
+    found = credentials(parse(decode(document.encode()), "The document in $DRV_ACTION"))
     return {name: value for name, value in found.items() if value}
