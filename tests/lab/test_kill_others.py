@@ -111,7 +111,7 @@ def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> 
 
 @pytest.mark.parametrize(
     ("story", "name"),
-    listed(TWO_HOSTS, TWO_HOSTS_TOO, {"disks-qcow2": "snap_delete resize"}, now=[{"disks-ssh": "cpds"}]),
+    listed(TWO_HOSTS, TWO_HOSTS_TOO, now=[{"disks-ssh": "cpds"}]),
 )
 def test_the_cable_is_pulled(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     """A node cannot be reached from before a step on; the caller has its sentence soon, and a rerun is right."""
