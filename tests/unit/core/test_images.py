@@ -342,12 +342,23 @@ def test_a_link_that_is_swapped_in_after_the_look(
     options: dict[str, Any] = {"source": source, "restricted_dirs": [str(outside)], "safe_dirs": [str(source.parent)]}
     if how == "before the copy":
         real = Host.copy
-        monkeypatch.setattr(Host, "copy", lambda self, *given: (swap(), real(self, *given))[1])
+
+        def copy(self: Host, *given: Any) -> dict[str, Any]:
+            swap()
+            return real(self, *given)
+
+        monkeypatch.setattr(Host, "copy", copy)
         act("ds_cp", **new(world), **options, size=1)
         assert source.is_symlink() and made(world).read_bytes() == b"image"
         return
     check = fs_import.allowed
-    monkeypatch.setattr(fs_import, "allowed", lambda *given: (check(*given), swap())[0])
+
+    def allowed(*given: Any) -> str:
+        real_path = check(*given)
+        swap()
+        return real_path
+
+    monkeypatch.setattr(fs_import, "allowed", allowed)
     with pytest.raises(Refused, match=f"The source {source} was replaced while it was looked at"):
         if how == "for the size":
             act("ds_stat", driver="fs", **options)
