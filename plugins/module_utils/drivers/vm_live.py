@@ -95,15 +95,16 @@ class LiveSnapshots(Snapshots):
         """Delete a snapshot, of a running VM too."""
         if not request["running"]:
             return super().snap_delete(request)
+        guest = guest_of(request, "path")
         stack = self._stack(request)
         path = stack.snapshot(snapshot_id(request))
         layers = stack.check() if stack.layered else []
         needed = [layer.path for layer in layers]
         if path and stack.layered and not _is_link(request, path) and stack.host.real(path) in needed:
-            return Plan([_pulled(stack, layers, needed.index(stack.host.real(path)), guest_of(request, "path"))])
+            return Plan([_pulled(stack, layers, needed.index(stack.host.real(path)), guest)])
         reply = super().snap_delete(at_rest(request))
         if isinstance(reply, Answer) and request.ran and stack.layered:
-            ask(request.site, LEAD, "look", guest_of(request, "path"), expected=needed)
+            ask(request.site, LEAD, "look", guest, expected=needed)
         return reply
 
 

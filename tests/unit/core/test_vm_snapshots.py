@@ -368,11 +368,21 @@ def test_a_running_vms_disk_is_grown_by_its_hypervisor(world: World) -> None:
 # ---------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize("action", ["tm_snap_create", "tm_snap_delete", "tm_snap_revert", "tm_cpds"])
+@pytest.mark.parametrize("action", ["tm_snap_create", "tm_snap_revert"])
 def test_a_running_vm_is_named(layered: Golden, action: str) -> None:
-    more = {"destination": layered.world.root / "2" / "new"} if action == "tm_cpds" else {}
     with pytest.raises(Unsupported, match=f"^{action[3:]} of a disk of a running VM is not supported"):
-        act(action, **layered.options(snapshot_id=0, running=True, **more))
+        act(action, **layered.options(snapshot_id=0, running=True))
+
+
+@pytest.mark.parametrize("action", ["tm_snap_create_live", "tm_snap_delete", "tm_cpds"])
+@pytest.mark.parametrize(("option", "value"), [("domain", ""), ("target", ""), ("freeze_timeout", 0)])
+def test_a_running_vm_must_be_told(layered: Golden, action: str, option: str, value: Any) -> None:
+    more: dict[str, Any] = {"domain": "one-7", "target": "vda", option: value}
+    more["snapshot_id"] = 0
+    if action == "tm_cpds":
+        more.update(destination=layered.world.root / "2" / "new", snapshot_id=-1)
+    with pytest.raises(BadCall):
+        act(action, **layered.options(running=True, **more))
 
 
 def broken(disk: Golden, how: str) -> None:
