@@ -163,8 +163,8 @@ class VmFiles(Driver):
 
     def context(self, request: Request) -> Reply:
         """Build the context ISO on the lead and put it on the node (contract-tm 7.1)."""
-        from ..steps.images import BuildIso
         from ..steps.fetch import Fetch
+        from ..steps.images import BuildIso
         from ..steps.transfer import Send
 
         disk = Disk(request["destination"], request["datastore"])
