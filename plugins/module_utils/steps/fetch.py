@@ -133,7 +133,11 @@ class Fetch(Step):
             with open(source.path, "rb") as file:
                 self._look(file.read(intake.HEAD))
         digests = self._order().digests
-        copied = site.host(self.where).copy(source.path, self.part, self.inside, self.limit, sorted(digests))
+
+        def passed(position: int) -> None:
+            progress.add(position - progress.done)
+
+        copied = site.host(self.where).copy(source.path, self.part, self.inside, self.limit, sorted(digests), passed)
         intake.check(copied["digests"], digests, self.source)
         progress.done = copied["size"]
         return intake.Taken(copied["size"], copied["size"], [], copied["digests"])

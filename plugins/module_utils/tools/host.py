@@ -22,7 +22,7 @@ from .command import going_on, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 HIDDEN = ".one_storage"
@@ -234,11 +234,20 @@ class Host:
         finally:
             os.close(handle)
 
-    def copy(self, source: str, part: str, root: str, limit: int = 0, digests: Sequence[str] = ()) -> dict[str, Any]:
+    def copy(
+        self,
+        source: str,
+        part: str,
+        root: str,
+        limit: int = 0,
+        digests: Sequence[str] = (),
+        passed: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
         """Copy a file with its holes; by reflink or inside the kernel unless a digest is wanted.
 
         :param limit: most bytes that the copy may have; ``OSError(EFBIG)`` when the source is larger. 0: no limit.
         :param digests: names of hashlib digests to take of the bytes while they pass.
+        :param passed: told now and then how many bytes, holes among them, are behind us; on this host only.
         :returns: ``size`` in bytes and ``digests`` by name.
         """
         part = confine(root, part)
@@ -250,7 +259,7 @@ class Host:
                 raise OSError(errno.EFBIG, "the file is larger than allowed", source)
             writer = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
-                taken = _copy_data(reader.fileno(), writer, before.st_size, digests)
+                taken = _copy_data(reader.fileno(), writer, before.st_size, digests, passed or _nobody)
                 os.fsync(writer)
             finally:
                 os.close(writer)
@@ -513,10 +522,16 @@ def extents(handle: int, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _copy_data(reader: int, writer: int, size: int, digests: Sequence[str]) -> dict[str, str]:
+def _nobody(_passed: int) -> None:
+    """For whom it does not matter how far a copy is."""
+
+
+def _copy_data(
+    reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
+) -> dict[str, str]:
     os.ftruncate(writer, size)
     if digests:
-        return _copy_hashing(reader, writer, size, digests)
+        return _copy_hashing(reader, writer, size, digests, passed)
     if _reflink(reader, writer):
         return {}
     in_kernel = True
@@ -536,10 +551,13 @@ def _copy_data(reader: int, writer: int, size: int, digests: Sequence[str]) -> d
             if done == 0:
                 raise OSError(errno.EIO, "the file became shorter while it was read")
             start += done
+            passed(start)
     return {}
 
 
-def _copy_hashing(reader: int, writer: int, size: int, digests: Sequence[str]) -> dict[str, str]:
+def _copy_hashing(
+    reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
+) -> dict[str, str]:
     import hashlib
 
     hashes = [hashlib.new(name) for name in digests]
@@ -553,8 +571,10 @@ def _copy_hashing(reader: int, writer: int, size: int, digests: Sequence[str]) -
             for item in hashes:
                 item.update(hole)
             position += len(hole)
+            passed(position)
         while position < end:
             going_on()
+            passed(position)
             data = os.pread(reader, min(_CHUNK, end - position), position)
             if not data:
                 raise OSError(errno.EIO, "the file became shorter while it was read")

@@ -261,3 +261,19 @@ def test_an_image_is_never_held_in_memory(tmp_path: Path, driver: str) -> None:
             assert file.read(MIB) == chunk
     image.unlink()
     disk.unlink()
+
+
+@pytest.mark.parametrize("digests", [[], ["md5"]], ids=["in the kernel", "hashed"])
+def test_how_far_it_is_is_told(tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "_SLICE", MIB)
+    monkeypatch.setattr(tools, "_reflink", without_reflink)
+    source = tmp_path / "source"
+    with open(source, "wb") as file:
+        file.write(pattern("begin", 2 * MIB))
+        file.seek(6 * MIB)
+        file.write(pattern("end", 3 * MIB))
+    told: list[int] = []
+    Host("here").copy(str(source), str(tmp_path / "part"), str(tmp_path), 0, digests, told.append)
+    assert told == sorted(told) and len(told) >= 5
+    assert told[-1] >= 8 * MIB and all(place <= 9 * MIB for place in told)
+    assert (tmp_path / "part").read_bytes() == source.read_bytes()
