@@ -142,8 +142,10 @@ def test_a_file_that_changes_while_it_is_copied(
     source = shaped(tmp_path / "source", "all data")
     real = tools._copy_data
 
-    def meanwhile(reader: int, writer: int, size: int, digests: Sequence[str]) -> dict[str, str]:
-        taken = real(reader, writer, size, digests)
+    def meanwhile(
+        reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
+    ) -> dict[str, str]:
+        taken = real(reader, writer, size, digests, passed)
         CHANGES[change](source)
         return taken
 
