@@ -504,7 +504,7 @@ def test_no_permission(front_end: FrontEnd, action: str) -> None:
             "datastore/fs/monitor",
             ["1"],
             front_end.monitor(attributes={"BASE_PATH": f"{inside}/new"}),
-            "Cannot read the size of the datastore .*: Permission denied.*",
+            "Cannot look at the space of the datastore .*: Permission denied.*",
         ),
     }
     (front_end.store(101) / str(VM)).mkdir()
