@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.lab.ground import REMOTE, LabGround
+from tests.lab.looking import all_running, wait_for, wipe
 from tests.lab.virt import Guest, Hypervisor
 
 _BLOCK = 65536
@@ -126,8 +127,13 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def hypervisor(ground: LabGround) -> Hypervisor:
-    return Hypervisor(ground.lab, ground.nodes[0])
+def hypervisor(ground: LabGround) -> Iterator[Hypervisor]:
+    """libvirt on the first node; the lab is other tests' too, so nothing of it stays."""
+    made = Hypervisor(ground.lab, ground.nodes[0])
+    yield made
+    made.stop()
+    wait_for("libvirt to end", lambda: not all_running(ground), 20)
+    wipe(ground)
 
 
 @pytest.fixture
