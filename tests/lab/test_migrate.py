@@ -82,7 +82,9 @@ def told(outcome: Outcome) -> list[tuple[str, bool]]:
     return [(call.action, call.ok) for call in outcome.calls]
 
 
-@pytest.mark.parametrize("pairing", PAIRINGS)
+@pytest.mark.parametrize(
+    "pairing", [name if "ssh" in name else pytest.param(name, marks=pytest.mark.full) for name in PAIRINGS]
+)
 def test_there_and_back(tidy: LabGround, pairing: str) -> None:
     """Contents, links and leftovers after each way; a failed one leaves everything as it was."""
     story = Live(tidy, PAIRINGS[pairing])

@@ -197,7 +197,7 @@ class Guest:
 
     def disk(self) -> Any:
         """The disk's element of the domain's document."""
-        text = self.ask("read the domain", lambda: self.domain.XMLDesc())
+        text = self.ask("read the domain", self.domain.XMLDesc)
         return find_disk(self.etree, text, self.target, self.name)
 
     def chain(self) -> list[str]:
@@ -520,7 +520,7 @@ def main(arguments: list[str]) -> None:
         answer = {"ok": False, **trouble.record}
     finally:
         guard.end()
-    print(json.dumps(answer))
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":
