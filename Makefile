@@ -61,7 +61,7 @@ lab-down: install ## Stop the lab
 
 ##@ Test
 .PHONY: test
-test: install ## The tests that fit a quarter of an hour (PYTEST_ARGS="-k word -x")
+test: install ## The tests, without those that take long (PYTEST_ARGS="-k word -x")
 	@$(BIN)/python -m pytest -m "not full" $(TESTS) $(PYTEST_ARGS)
 
 .PHONY: test-full

@@ -71,10 +71,12 @@ _COMMON: Spec = {
     "stall_timeout": _number(60),
     "lock_timeout": _number(120),
 }
+#: Preferred for data: the cipher, not Python, is what limits a copy.
+CIPHERS = "aes128-gcm@openssh.com"
 _PEER: Spec = {
     "peer": _text(),
     "peer_python": _text("/usr/bin/python3"),
-    "ciphers": _text("aes128-gcm@openssh.com"),
+    "ciphers": _text(CIPHERS),
     "connect_timeout": _number(30),
 }
 _SYSTEM: Spec = {"system_driver": _text("")}

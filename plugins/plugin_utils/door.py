@@ -184,9 +184,8 @@ def _feeding(
     from ..module_utils.tools.peer import Settings as Reach
     from .feeding import Feeding
 
-    python = settings.text("NODE_PYTHON", "/usr/bin/python3")
-    connect = settings.number("CONNECT_TIMEOUT", 30)
-    reach = Reach(python, settings.text("CIPHERS", "aes128-gcm@openssh.com"), connect, options["stall_timeout"])
+    way = _way(settings)
+    reach = Reach(way["peer_python"], way["ciphers"], way["connect_timeout"], options["stall_timeout"])
     feeding = Feeding(source, placement.lead, reach)
     options["feed"] = feeding.socket
     return feeding
@@ -214,12 +213,21 @@ def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Placem
         options["system_driver"] = wrapper.system
     if "peer" in known and placement.peer:
         options["peer"] = placement.peer
-        options["peer_python"] = settings.text("NODE_PYTHON", "/usr/bin/python3")
-        options["ciphers"] = settings.text("CIPHERS", known["ciphers"]["default"])
-        options["connect_timeout"] = settings.number("CONNECT_TIMEOUT", 30)
+        options.update(_way(settings))
     if "peer_role" in known and placement.peer:
         options["peer_role"] = placement.peer_role
     return options
+
+
+def _way(settings: Settings) -> dict[str, Any]:
+    """How other hosts are reached beside the connection to the lead: options of every action that has a peer."""
+    from ..module_utils._actions import CIPHERS
+
+    return {
+        "peer_python": settings.text("NODE_PYTHON", "/usr/bin/python3"),
+        "ciphers": settings.text("CIPHERS", CIPHERS),
+        "connect_timeout": settings.number("CONNECT_TIMEOUT", 30),
+    }
 
 
 def _reply(call: Call, voice: Voice, result: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import os
 import shutil
@@ -281,8 +282,14 @@ def test_no_more_than_a_few_chunks_are_in_memory() -> None:
 BREAKS = ["gzip", "bzip2", "xz", "zstd", "tar", "tar.gz", "zip", "zip, stored", "zip, streamed"]
 
 
-@pytest.mark.parametrize("packer", BREAKS)
-@pytest.mark.parametrize("way", ["cut", "bit", "cut at the end"])
+#: Nothing in a tar tells of a bit that changed; a zip's end is a list of names that nobody needs.
+UNSEEN = [("bit", "tar"), *(("cut at the end", packer) for packer in BREAKS if packer.startswith("zip"))]
+
+
+@pytest.mark.parametrize(
+    ("way", "packer"),
+    [pair for pair in itertools.product(["cut", "bit", "cut at the end"], BREAKS) if pair not in UNSEEN],
+)
 def test_a_broken_packing(world: World, outside: Path, packer: str, way: str) -> None:
     data = bytearray(PACKERS[packer](disk()))
     if way == "cut":
@@ -292,8 +299,6 @@ def test_a_broken_packing(world: World, outside: Path, packer: str, way: str) ->
         del data[-3 if packer != "tar" else len(disk()) - 9 :]
     else:
         data[len(data) // 2] ^= 0x10
-    if (way, packer) == ("bit", "tar") or (way == "cut at the end" and packer.startswith("zip")):
-        pytest.skip("nothing there would tell")
     (outside / "x").write_bytes(data)
     failed(world, outside / "x", Corrupt, "is broken|ends in the middle")
 

@@ -90,8 +90,8 @@ class Source:
 
     def blocks(self) -> Iterator[bytes]:
         """What :meth:`chunks` paces: each kind of source has its own."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} gives nothing")
 
     def close(self) -> None:
         """End what is still going on, at once: commands, connections, what a helper left."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} cannot be closed")
