@@ -44,13 +44,13 @@ def _talk(site: Site, where: str, operation: str, guest: dict[str, Any], orders:
     :raises StorageError: there is none, so that nobody knows how far it came.
     """
     from ..tools.codec import dumps, loads
-    from ..tools.source import source_of
+    from ..tools.guest import program
 
     host = site.host(where)
     pause = os.environ.get("ONE_STORAGE_GUEST_PAUSE", "")
     text = dumps({**guest, **orders, "operation": operation, "stall": site.timeouts.stall, "pause": pause}).decode()
     limit = _LOOK if operation == "look" else _LONGEST
-    argv = [_PYTHON, "-I", "-c", source_of("guest"), text]
+    argv = [_PYTHON, "-I", "-c", program(), text]
     try:
         result = host.run(argv, limit)
     except TimeoutError as error:

@@ -17,7 +17,7 @@ from . import ssh
 from .codec import dumps
 from .host import OPERATIONS, Host
 from .session import Session
-from .source import source_of
+from .source import as_modules, source_of
 from .wire import BEAT, SILENCE, Gone, Wire
 
 TYPE_CHECKING = False
@@ -33,9 +33,9 @@ _CALLS = ("codec", "wire", "command", "host")
 #: Up to so many bytes travel with the calls; a context image does.
 _SMALL = 2 << 20
 
-# Reads one frame of sources, makes modules of them under the package name "sent", calls sent.<entry>.
-_BOOT = """
-import importlib.util, json, os, sys
+# Reads one frame of sources, makes modules of them, calls an entry of the last one.
+_BOOT = f"""
+import json, os, sys
 def take(n):
     b = b""
     while len(b) < n:
@@ -43,12 +43,9 @@ def take(n):
         if not c: sys.exit(2)
         b += c
     return b
-m = json.loads(take(int.from_bytes(take(4), "big")))
-k = type(sys)("sent"); k.__path__ = []; sys.modules["sent"] = k
-for name, text in m["sources"]:
-    k = type(sys)("sent." + name); k.__package__ = "sent"; sys.modules["sent." + name] = k
-    exec(compile(text, name, "exec"), k.__dict__)
-getattr(k, m["entry"])(*m["arguments"])
+f = json.loads(take(int.from_bytes(take(4), "big")))
+{as_modules('f["sources"]')}
+getattr(m, f["entry"])(*f["arguments"])
 """
 
 

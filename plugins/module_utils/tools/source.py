@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from .._errors import StorageError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import guest  # noqa: F401
+#: Makes modules of sources: of one package, so that they import each other as they do here.
+_AS_MODULES = """
+k = type(sys)("sent"); k.__path__ = []; sys.modules["sent"] = k
+for name, text in SOURCES:
+    m = type(sys)("sent." + name); m.__package__ = "sent"; sys.modules["sent." + name] = m; setattr(k, name, m)
+    exec(compile(text, name, "exec"), m.__dict__)
+"""
 
 
 def source_of(name: str) -> str:
@@ -22,3 +25,11 @@ def source_of(name: str) -> str:
     if not isinstance(text, str):
         raise StorageError(f"The source of {full} cannot be read")
     return text
+
+
+def as_modules(sources: str) -> str:
+    """Lines of a program that has imported ``sys``: they make modules and leave their package in ``k``.
+
+    :param sources: an expression for the list of names and texts, each after those it imports.
+    """
+    return _AS_MODULES.replace("SOURCES", sources, 1)

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from plugins.module_utils.tools import guest
-from plugins.module_utils.tools.source import source_of
+from plugins.module_utils.tools.guest import domain, guard, program
 
 LINK = "/var/lib/one/datastores/100/7/disk.0"
 DOMAIN = f"""<domain><devices>
@@ -31,22 +30,22 @@ DOMAIN = f"""<domain><devices>
 
 
 def test_a_disk_is_found_by_its_target_and_its_chain_read() -> None:
-    disk = guest.find_disk(etree, DOMAIN, "vda", "one-7")
-    assert guest.chain_of(disk) == [f"{LINK}.snap/2", f"{LINK}.snap/1", "/var/lib/one//datastores/100/7/disk.0"]
-    assert [guest.indexed(disk, "vda", depth) for depth in (1, 2)] == ["vda[3]", "vda[1]"]
-    assert guest.chain_of(guest.find_disk(etree, DOMAIN, "vdb", "one-7")) == ["/other"]
+    disk = domain.find_disk(etree, DOMAIN, "vda", "one-7")
+    assert domain.chain_of(disk) == [f"{LINK}.snap/2", f"{LINK}.snap/1", "/var/lib/one//datastores/100/7/disk.0"]
+    assert [domain.indexed(disk, "vda", depth) for depth in (1, 2)] == ["vda[3]", "vda[1]"]
+    assert domain.chain_of(domain.find_disk(etree, DOMAIN, "vdb", "one-7")) == ["/other"]
 
 
 def test_entities_of_a_document_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hidden")
     text = f"<!DOCTYPE d [<!ENTITY e SYSTEM 'file://{tmp_path}/secret'>]>" + DOMAIN.replace("<devices>", "<devices>&e;")
-    assert b"hidden" not in etree.tostring(guest.find_disk(etree, text, "vda", "one-7").getroottree())
+    assert b"hidden" not in etree.tostring(domain.find_disk(etree, text, "vda", "one-7").getroottree())
 
 
 @pytest.mark.parametrize(("target", "text"), [("vdz", DOMAIN), ("vda", " " * (5 << 20))])
 def test_what_is_not_there_is_said(target: str, text: str) -> None:
-    with pytest.raises(guest.Trouble, match=r"one-7"):
-        guest.find_disk(etree, text, target, "one-7")
+    with pytest.raises(domain.Trouble, match=r"one-7"):
+        domain.find_disk(etree, text, target, "one-7")
 
 
 CHAINS: dict[str, tuple[list[str], list[str], str]] = {
@@ -62,7 +61,7 @@ CHAINS: dict[str, tuple[list[str], list[str], str]] = {
 @pytest.mark.parametrize("case", CHAINS)
 def test_libvirts_chain_is_compared(case: str) -> None:
     found, expected, wrong = CHAINS[case]
-    assert guest.differs(found, expected, LINK) == wrong
+    assert domain.differs(found, expected, LINK) == wrong
 
 
 #: What the owner says before it dies, and what has to be let go then.
@@ -75,7 +74,7 @@ def test_what_a_dead_owner_held_is_let_go(said: str) -> None:
     os.write(writer, said.encode())
     os.close(writer)
     let_go: list[set[str]] = []
-    guest._watch(reader, 60, let_go.append)
+    guard._watch(reader, 60, let_go.append)
     os.close(reader)
     assert let_go == ([SAID[said]] if SAID[said] else [])
 
@@ -89,7 +88,7 @@ def test_who_holds_for_too_long_loses_the_guest_but_not_its_copy() -> None:
         let_go.append(set(held))
         gone.set()
 
-    watching = threading.Thread(target=guest._watch, args=(reader, 0.05, note))
+    watching = threading.Thread(target=guard._watch, args=(reader, 0.05, note))
     watching.start()
     os.write(writer, b"CF")
     assert gone.wait(5)
@@ -102,9 +101,7 @@ def test_who_holds_for_too_long_loses_the_guest_but_not_its_copy() -> None:
 def test_without_the_bindings_a_sentence_says_what_to_install() -> None:
     orders: dict[str, Any] = {"uri": "x", "domain": "one-7", "target": "vda", "link": LINK, "freeze_timeout": 1}
     text = json.dumps({**orders, "operation": "look", "stall": 1, "expected": []})
-    hidden = "import sys; sys.modules['libvirt'] = None\n"
-    source = source_of("guest").replace("from __future__ import annotations\n", "", 1)
-    argv = [sys.executable, "-I", "-c", "from __future__ import annotations\n" + hidden + source, text]
+    argv = [sys.executable, "-I", "-c", "import sys; sys.modules['libvirt'] = None\n" + program(), text]
     said = subprocess.run(argv, capture_output=True, check=True, timeout=20)
     answer = json.loads(said.stdout)
     assert answer["code"] == "missing" and "python3-libvirt" in answer["todo"]

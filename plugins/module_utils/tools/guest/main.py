@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program's door: one document of JSON in, one out."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from .domain import Guest, Trouble
+from .guard import Guard
+from .jobs import copy, pull
+from .snapshot import snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def look(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
+    """Whether libvirt's chain is the one of the headers."""
+    guest.check(orders["expected"])
+    return {}
+
+
+_OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]] = {
+    "look": look,
+    "snapshot": snapshot,
+    "pull": pull,
+    "copy": copy,
+}
+
+
+def main(document: str) -> None:
+    """Do what the document of JSON asks for, and print the answer as one."""
+    orders: dict[str, Any] = json.loads(document)
+    guard = Guard(orders["uri"], orders["domain"], orders["target"], float(orders["freeze_timeout"]))
+    try:
+        answer = _OPERATIONS[orders["operation"]](Guest(orders), orders, guard)
+        answer["ok"] = True
+    except Trouble as trouble:
+        answer = {"ok": False, **trouble.record}
+    finally:
+        guard.end()
+    sys.stdout.write(json.dumps(answer) + "\n")
