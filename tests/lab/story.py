@@ -47,7 +47,7 @@ class Pairing:
     @property
     def local(self) -> bool:
         """Whether a VM's files are its host's own."""
-        return self.system_tm == "ssh"
+        return self.system_tm in ("ssh", "local")
 
 
 PAIRINGS = {
@@ -56,6 +56,7 @@ PAIRINGS = {
         Pairing("qcow2", "qcow2", "qcow2", 100, 101, "qcow2"),
         Pairing("shared", "shared", "shared", 102, 103, "raw"),
         Pairing("ssh", "ssh", "ssh", 104, 105, "raw"),
+        Pairing("local", "local", "local", 106, 107, "qcow2"),
         Pairing("qcow2+ssh", "qcow2", "ssh", 100, 105, "qcow2"),
         Pairing("shared+ssh", "shared", "ssh", 102, 105, "raw"),
     )

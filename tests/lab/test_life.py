@@ -23,6 +23,17 @@ _LAYERS = {
 }
 _OTHERS = {"disk.3": "swap", "disk.4": "iso"}
 _RAW = {"disk.0": "raw", "disk.1": "raw", "disk.2": "raw", **_OTHERS}
+#: Both images are copied, into layers of the VM's own.
+_COPIES = {
+    **_LAYERS,
+    "disk.0.snap/0": "qcow2",
+    "disk.1": "link to disk.1.snap/0",
+    "disk.1.snap": "directory",
+    "disk.1.snap/0": "qcow2",
+    "disk.1.snap/disk.1.snap": "link to .",
+    "disk.2": "qcow2",
+    **_OTHERS,
+}
 _MARKED = {".monitor": "text ssh\n"}
 
 #: What the VM's directory holds while it runs (contract-tm 6.1 to 6.3): OS is the image of disk 0, DATA that of disk 1.
@@ -36,16 +47,8 @@ VM: dict[str, dict[str, str]] = {
     },
     "shared": {**_RAW, "disk.1": "link to DATA"},
     "ssh": _RAW,
-    "qcow2+ssh": {
-        **_LAYERS,
-        "disk.0.snap/0": "qcow2",
-        "disk.1": "link to disk.1.snap/0",
-        "disk.1.snap": "directory",
-        "disk.1.snap/0": "qcow2",
-        "disk.1.snap/disk.1.snap": "link to .",
-        "disk.2": "qcow2",
-        **_OTHERS,
-    },
+    "local": _COPIES,
+    "qcow2+ssh": _COPIES,
     "shared+ssh": _RAW,
 }
 
@@ -60,6 +63,7 @@ IMAGES: dict[str, dict[str, str]] = {
     },
     "shared": {"os": "raw", "data": "raw"},
     "ssh": {"os": "raw", "data": "raw"},
+    "local": {"os": "qcow2", "data": "qcow2"},
     "qcow2+ssh": {"os": "qcow2", "data": "qcow2"},
     "shared+ssh": {"os": "raw", "data": "raw"},
 }
@@ -88,7 +92,7 @@ class Layouts:
         around = {name: what for name, what in around.items() if name.split("/")[0] != str(self.story.vm)}
         self._compare(chapter, "system datastore", around, _MARKED if pairing.local else {})
         store = f"{settings.datastore_location}/{pairing.image_ds}"
-        for seen in {self.ground.frontend, *(() if pairing.image_tm == "ssh" else self.ground.nodes)}:
+        for seen in {self.ground.frontend, *(() if pairing.image_tm in ("ssh", "local") else self.ground.nodes)}:
             self._compare(chapter, f"images on {seen}", layout(self.ground, seen, store, names), IMAGES[pairing.name])
 
     def _compare(self, chapter: Chapter, what: str, found: dict[str, Any], wanted: dict[str, str]) -> None:
