@@ -57,8 +57,8 @@ def _option(kind: str, default: Any = None, required: bool = False, choices: lis
     return rule
 
 
-def _secret() -> dict[str, Any]:
-    return {**_text(""), "no_log": True}
+def _secret(required: bool = False) -> dict[str, Any]:
+    return {**_text(None if required else "", required), "no_log": True}
 
 
 _FORMATS = ["raw", "qcow2"]
@@ -81,6 +81,8 @@ _PEER: Spec = {
 }
 _SYSTEM: Spec = {"system_driver": _text("")}
 _FORCE: Spec = {"force": _flag(False)}
+#: Who monitors a system datastore that is its host's own.
+_MONITOR: Spec = {"monitor": _text("ssh")}
 _DATASTORE: Spec = {"datastore": _text(required=True)}
 _NEW_IMAGE: Spec = {
     **_DATASTORE,
@@ -141,6 +143,38 @@ _GUEST: Spec = {
     "freeze_timeout": _number(60),
 }
 _OF_DISK: Spec = {"path": _text(required=True), "snapshot_id": _number(required=True)}
+#: Of which VM, which disks and which increment a backup is.
+_BACKUP: Spec = {
+    **_DATASTORE,
+    "path": _text(required=True),
+    "disks": {"type": "list", "elements": "str", "required": True},
+    "images": _list(),
+    "persistent": _list(),
+    "mode": _text("full", choices=["full", "increment"]),
+    "increment_mode": _text("cbt", choices=["cbt", "snapshot"]),
+    "last_increment": _number(-1),
+    "backup_path": _text(""),
+}
+#: What is written beside the disks, and at which pace.
+_BACKUP_FILES: Spec = {
+    "document": _secret(required=True),
+    "tpm": _text(""),
+    "vtpm_setup": _text("/var/tmp/one/vmm/kvm/vtpm_setup"),
+    "nice": _number(-1),
+    "ionice": _number(-1),
+}
+#: The guest that writes to these disks.
+_BACKUP_GUEST: Spec = {
+    "domain": _text(required=True),
+    "targets": _list(),
+    "libvirt_uri": _text("qemu:///system"),
+}
+_BACKUP_FREEZE: Spec = {
+    "freeze": _text("none", choices=["none", "agent", "suspend"]),
+    "require_quiesce": _flag(False),
+    "freeze_timeout": _number(60),
+}
+_BACKUP_END: Spec = {"failed": _flag(False)}
 
 ACTIONS: dict[str, Action] = {
     "ds_cp": Action(
@@ -209,8 +243,8 @@ ACTIONS: dict[str, Action] = {
             "url_host": _text(""),
         },
     ),
-    "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
-    "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE),
+    "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE, _MONITOR),
+    "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE, _MONITOR),
     "tm_mv": Action(
         "tm",
         "mv",
@@ -218,6 +252,7 @@ ACTIONS: dict[str, Action] = {
         _SYSTEM,
         _PEER,
         _DATASTORE,
+        _MONITOR,
         {
             "source": _text(required=True),
             "destination": _text(required=True),
@@ -226,7 +261,7 @@ ACTIONS: dict[str, Action] = {
             "source_lost": _flag(False),
         },
     ),
-    "tm_premigrate": Action("tm", "premigrate", _COMMON, _PEER, _DATASTORE, _WAY),
+    "tm_premigrate": Action("tm", "premigrate", _COMMON, _PEER, _DATASTORE, _WAY, _MONITOR),
     "tm_postmigrate": Action("tm", "postmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
     "tm_failmigrate": Action("tm", "failmigrate", _COMMON, _PEER, _DATASTORE, _WAY),
     "tm_mvds": Action(
@@ -260,6 +295,7 @@ ACTIONS: dict[str, Action] = {
         _SYSTEM,
         _DATASTORE,
         _FORCE,
+        _MONITOR,
         _FILESYSTEM,
         {
             "destination": _text(required=True),
@@ -297,8 +333,15 @@ ACTIONS: dict[str, Action] = {
         _SYSTEM,
         _DATASTORE,
         _FORCE,
+        _MONITOR,
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
+    "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES),
+    "tm_prebackup_live": Action(
+        "tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _BACKUP_GUEST, _BACKUP_FREEZE
+    ),
+    "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
+    "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
     "tm_monitor": Action("tm", "monitor", _COMMON, _DATASTORE, {"vm_disks": _flag(True)}),
     "tm_monitor_ds": Action("tm", "monitor_ds", _COMMON, _DATASTORE),
 }

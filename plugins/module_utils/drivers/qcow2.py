@@ -18,11 +18,12 @@ from ..steps.images import Convert, CreateOverlay, Rebase, Resize
 from ..steps.transfer import CopyFile, CopyTree
 from ..tools import chain
 from .base import Answer, Plan, Request, base, clean_path, parent
+from .vm_backup import Backups
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
 from .vm_live import LiveSaving
 from .vm_migrate import HOOKS, Migrating
 from .vm_monitor import VmMonitor
-from .vm_move import own_names, same_place
+from .vm_move import Arrival, forget_arrival, own_names, same_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(Migrating, LiveSaving, VmMonitor):
+class Qcow2(Backups, Migrating, LiveSaving, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"
@@ -203,10 +204,10 @@ class Qcow2(Migrating, LiveSaving, VmMonitor):
     def mv(self, request: Request) -> Reply:
         """Move a VM's directory to another system datastore; both are seen by the lead (contract-tm Q42)."""
         source, destination, old, new = moved(request.options)
+        arrival = Arrival(request, LEAD, LEAD)
         if request.look(source) is None:
-            if request.look(destination):
-                return Answer(path=destination)
-            raise Missing(f"The directory {source} is not there", request.site.lead.name)
+            arrival.check()
+            return Answer(path=destination)
         if base(source) == base(destination) and same_place(request, LEAD, new, old):
             return Answer(path=destination)
         claims = self.claims_mv(request.options)
@@ -218,10 +219,13 @@ class Qcow2(Migrating, LiveSaving, VmMonitor):
         if beside and not aside and request.site.lead.same_file_system(old, new):
             # names first: once it is renamed, nobody comes back to them
             named = own_names(request, source, destination, source, LEAD, LEAD)
-            return Plan([*named, Move(LEAD, source, destination, parent(old))])
+            forgotten = forget_arrival(request, LEAD, source, request.shop(claims[1]))
+            return Plan([*named, arrival.note(source), *forgotten, Move(LEAD, source, destination, parent(old))])
         steps: list[Step] = [CopyTree(LEAD, source, part, new)]
         steps += own_names(request, source, destination, part, LEAD, LEAD)
+        steps.append(arrival.note(part))
         steps.append(PublishForGood(LEAD, part, destination, new, aside, "directory"))
+        steps += forget_arrival(request, LEAD, source, request.shop(claims[1]))
         steps.append(Discard(LEAD, source, away, old, "directory"))
         return Plan(steps)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Missing
+from .._errors import BadCall, Missing, one_line
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, MakeLink, PublishForGood, WriteFile
@@ -20,11 +20,12 @@ from ..tools import chain
 from ..tools.image_header import HEAD_BYTES
 from .base import Answer, Plan, Request, base, clean_path, parent
 from .qcow2 import image_key
+from .vm_backup import Backups
 from .vm_files import Disk, is_disk, moved, publish, settled, vm_key
 from .vm_live import LiveSavingOver
 from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
-from .vm_move import backing_name, own_names, same_place
+from .vm_move import Arrival, backing_name, forget_arrival, own_names, same_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
     from ..steps.base import Step
     from .base import Reply
 
-MARKER = "ssh\n"
 
-
-class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
+class Ssh(Backups, MigratingOver, LiveSavingOver, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"
@@ -152,14 +151,16 @@ class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
 
         The copy is proven and in place before the source goes. Storage that is in fact the same is told by a probe file
         and never wiped (contract-tm Q12).
+
+        :raises Missing: the source is gone, and the destination is not what an earlier call made of it.
         """
         source, destination, old, new = moved(request.options)
         claims = self.claims_mv(request.options)
         to, origin = claims[0].where, claims[-1].where
+        arrival = Arrival(request, to, origin)
         if request.look(source, origin) is None:
-            if request.look(destination, to):
-                return Answer(path=destination)
-            raise Missing(f"The directory {source} is not there", request.site.host(origin).name)
+            arrival.check()
+            return Answer(path=destination)
         if base(source) == base(destination) and same_place(request, to, new, old):
             return Answer(path=destination)
         shop = request.shop(claims[0])
@@ -168,11 +169,13 @@ class Ssh(MigratingOver, LiveSavingOver, VmMonitor):
         steps: list[Step] = [
             Send(to, [[source, base(destination)]], shop, new),
             *own_names(request, source, destination, part, origin, to),
+            arrival.note(part),
             PublishForGood(to, part, destination, new, aside, "directory"),
             *marker(request, new, to),
         ]
-        away = os.path.join(request.shop(claims[-1]), base(source) + ".moved")
-        steps.append(Discard(origin, source, away, old, "directory"))
+        here = request.shop(claims[-1])
+        steps += forget_arrival(request, origin, source, here)
+        steps.append(Discard(origin, source, os.path.join(here, base(source) + ".moved"), old, "directory"))
         return Plan(steps)
 
     def marker_there(self, request: Request) -> list[Step]:
@@ -237,10 +240,16 @@ def put_back(request: Request, part: str, image: str, snaps: bool) -> list[Step]
 
 
 def marker(request: Request, datastore: str, where: str) -> list[Step]:
-    """Steps that say that a host monitors this datastore itself (contract-tm 5.4, Q3)."""
+    """Steps that say that a host monitors this datastore itself, and by which driver's scripts (contract-tm 5.4, Q3).
+
+    :raises BadCall: when that is no name of a driver's folder, where the host's probe looks for ``monitor_ds``.
+    """
+    name = request["monitor"]
+    if not (name.isascii() and name.replace("_", "").replace("-", "").isalnum()):
+        raise BadCall(f"'{one_line(name, 40)}' is not the name of a driver that monitors a datastore")
     path = os.path.join(datastore, ".monitor")
     old = request.site.host(where).read(path)
-    return [] if old is not None and old.strip() == MARKER.strip() else [WriteFile(where, path, MARKER, datastore, old)]
+    return [] if old is not None and old.strip() == name else [WriteFile(where, path, name + "\n", datastore, old)]
 
 
 def snap_files(request: Request, old: str, name: str, where: str) -> list[list[str]]:

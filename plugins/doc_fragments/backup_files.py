@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written beside the disks of a backup, and at which pace, group _BACKUP_FILES."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What else is written, and at which pace."""
+
+    DOCUMENTATION = r"""
+options:
+  document:
+    description:
+      - The virtual machine's document in XML, as C(onevm show -x) prints it. It is kept in the backup, in base64, as
+        C(vm.xml). It may have passwords in it, so it stands in no log.
+    type: str
+    required: true
+  tpm:
+    description:
+      - UUID of the virtual machine, when it has a TPM whose state is to be kept. Empty when it has none.
+    type: str
+    default: ''
+  vtpm_setup:
+    description:
+      - Path of OpenNebula's script on the lead that copies the state of a TPM into the machine's directory. It is run
+        with C(sudo -n), if sudo allows it. Otherwise the state that lies in the directory is taken.
+    type: str
+    default: /var/tmp/one/vmm/kvm/vtpm_setup
+  nice:
+    description:
+      - Niceness of the commands that copy, 0 to 19. V(-1) leaves it.
+    type: int
+    default: -1
+  ionice:
+    description:
+      - Priority of the commands that copy at the disks, 0, the highest, to 7, in the class best-effort. V(-1) leaves
+        it.
+    type: int
+    default: -1
+"""
