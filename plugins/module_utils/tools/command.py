@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ = 9, 13, 15, 25
+SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ = 2, 9, 13, 15, 25
 
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 #: Longest wait in seconds that the standard library can count: some three weeks.
@@ -92,7 +92,7 @@ def run(
     command = [which("setpriv"), "--pdeathsig", "KILL", "--", *command]
     environment = {"PATH": ":".join(_SBIN), "LANG": "C", "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
     environment.update(variables or {})
-    streams = [_holding(stdin) if stdin else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
+    streams = [holding(stdin) if stdin else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
     try:
         streams += [os.memfd_create("stdout"), os.memfd_create("stderr")]
         code = _wait(spawn(command, streams, environment, alone=True), deadline, argv[0])
@@ -102,7 +102,7 @@ def run(
             os.close(handle)
 
 
-def _holding(data: bytes) -> int:
+def holding(data: bytes) -> int:
     """A file in memory with this content, to be read from its beginning."""
     handle = os.memfd_create("stdin")
     left = memoryview(data)

@@ -29,6 +29,8 @@ HIDDEN = ".one_storage"
 LOCKS = "locks"
 PROBE = "probe-"
 STATUS = ".status"
+#: Ends the name of the receipt of a VM that came by ``mv``: it stays as long as the directory that it names.
+ARRIVED = ".arrived"
 #: Folder of files that were made for others to fetch; they dispose of them, or a sweep does after a day.
 EXPORTS = "exports"
 _EXPORT_SECONDS = 86400
@@ -216,7 +218,7 @@ class Host:
         if not modes.S_ISDIR(info.st_mode):
             _unlink(path)
             return
-        _remove_tree(path)
+        remove_tree(path)
 
     def remove_if_empty(self, path: str, root: str) -> None:
         """Delete a directory that holds nothing."""
@@ -287,9 +289,17 @@ class Host:
         """Whether a rename can go from one existing directory to another: both lie in one mount of one file system."""
         return os.stat(one).st_dev == os.stat(other).st_dev and _mount(one) == _mount(other)
 
-    def run(self, argv: Sequence[str], deadline: float, limits: Sequence[str] = ()) -> dict[str, Any]:
-        """Run a command to its end (:func:`.command.run`)."""
-        return run(argv, deadline, limits)
+    def run(
+        self,
+        argv: Sequence[str],
+        deadline: float,
+        limits: Sequence[str] = (),
+        stdin: str = "",
+        variables: dict[str, str] | None = None,
+        most: int = 1 << 16,
+    ) -> dict[str, Any]:
+        """Run a command to its end (:func:`.command.run`). What it must not be seen to be given, it reads."""
+        return run(argv, deadline, limits, stdin.encode(), variables, most)
 
     # ---------------------------------------------------------------- locks and workshops
 
@@ -350,7 +360,8 @@ class Host:
     def sweep(self, datastore: str) -> list[str]:
         """Remove workshops that no journal speaks of and nobody else holds; their keys are returned.
 
-        The file that told how far a dead run was (:mod:`.progress`) goes with them.
+        The file that told how far a dead run was (:mod:`.progress`) goes with them, and so does the receipt of a VM's
+        directory that somebody else removed.
 
         For the time before the first step: what is there then is not ours, whoever holds the lock.
         """
@@ -367,14 +378,19 @@ class Host:
                 continue
             told = key.endswith(STATUS)
             key = key[: -len(STATUS)] if told else key
-            if key + ".journal" in names or not (told or os.path.isdir(path)):
+            vm = ""
+            if key.startswith("vm-") and key.endswith(ARRIVED):
+                key, told = key[: -len(ARRIVED)], True
+                vm = os.path.join(datastore, key[3:])
+            if key + ".journal" in names or not (told or os.path.isdir(path)) or (vm and os.path.lexists(vm)):
                 continue
             ours = (datastore, key) in self._exclusive
             try:
                 if not ours:
                     self.lock(datastore, key, False, 0)
                 try:
-                    if not os.path.exists(os.path.join(folder, key + ".journal")):
+                    # looked at again, now that nobody else can change it
+                    if not os.path.exists(os.path.join(folder, key + ".journal")) and not (vm and os.path.lexists(vm)):
                         self.remove(path, datastore)
                         swept += [] if told else [key]
                 finally:
@@ -430,7 +446,7 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _remove_tree(path: str) -> None:
+def remove_tree(path: str) -> None:
     """Delete a directory with all in it, by way of open directories, so that nobody can slip a link in between.
 
     ``shutil.rmtree`` does the same, and loads every compression there is before it begins.

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_^-")
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:%")
 
 #: What is said before anything can have been run.
@@ -28,16 +29,19 @@ _LATER = (
 )
 
 
-def check_host(host: str) -> str:
-    """Return a host name that can stand on a command line; ``BadCall`` when it cannot."""
+def check_host(login: str) -> str:
+    """Return a host's name, or ``user@host``, that can stand on a command line; ``BadCall`` when it cannot."""
+    user, mark, host = login.rpartition("@")
+    if mark:
+        check_user(user)
     if not host or host[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(host) or len(host) > 255:
-        raise BadCall(f"'{one_line(host, 80)}' is not the name of a host")
-    return host
+        raise BadCall(f"'{one_line(login, 80)}' is not the name of a host")
+    return login
 
 
 def check_user(user: str) -> str:
     """Return a user's name that can stand in an option of ssh; ``BadCall`` when it cannot."""
-    if user[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(user) or "%" in user or len(user) > 64:
+    if not user or user[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(user) or "%" in user or len(user) > 64:
         raise BadCall(f"'{one_line(user, 80)}' is not the name of a user")
     return user
 
@@ -70,7 +74,15 @@ def command(
     :param connect: seconds to wait for a connection.
     :param user: whom to log in as; empty leaves it to the configuration.
     """
-    options = [
+    line = options(connection=connection, agent=agent, ciphers=ciphers, connect=connect, user=user)
+    return [*line, "--", check_host(host), quote(argv)]
+
+
+def options(
+    *, connection: int | None = None, agent: bool = False, ciphers: str = "", connect: int = 10, user: str = ""
+) -> list[str]:
+    """How ssh is called, up to the host; for tools that add it, and what it runs, themselves."""
+    given = [
         "BatchMode=yes",
         f"ConnectTimeout={connect}",
         "ServerAliveInterval=15",
@@ -81,17 +93,22 @@ def command(
     ]
     if connection is not None:
         path = os.path.join(os.path.expanduser("~"), ".ssh", f"one_storage-%C-{connection}")
-        options += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
+        given += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
     else:
-        options += ["ControlMaster=no", "ControlPath=none"]
+        given += ["ControlMaster=no", "ControlPath=none"]
     if ciphers and ciphers != "none":
-        options.append(f"Ciphers=^{ciphers}")
+        given.append(f"Ciphers=^{ciphers}")
     if user:
-        options.append(f"User={check_user(user)}")
+        given.append(f"User={check_user(user)}")
     line = [os.environ.get("ONE_STORAGE_SSH", "ssh"), "-T", "-e", "none"]
-    for option in options:
+    for option in given:
         line += ["-o", option]
-    return [*line, "--", check_host(host), quote(argv)]
+    return line
+
+
+def shell(argv: Sequence[str]) -> str:
+    """Words for a tool that takes a command in one string and parts it at blanks, as rsync and restic do."""
+    return " ".join(word if _PLAIN.issuperset(word) and word else f'"{word}"' for word in argv)
 
 
 def may_pass(stderr: str) -> bool:

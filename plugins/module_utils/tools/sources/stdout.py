@@ -9,7 +9,7 @@ import select
 import time
 
 from ..._errors import DeadlineOver, StorageError, from_os, one_line
-from ..command import SIGKILL, going_on, said, spawn, which
+from ..command import SIGINT, SIGKILL, going_on, holding, said, spawn, which
 from .base import Options, Source
 
 TYPE_CHECKING = False
@@ -23,20 +23,27 @@ if TYPE_CHECKING:
 
 #: Seconds before each new try of a command that can try again.
 PAUSES = (1, 2, 4)
+#: Seconds that a command has to give its locks back.
+_PATIENCE = 5
 
 
 class Running:
-    """A command with its stdout on a pipe. It leads a session of its own, and the kernel kills it with this process.
+    """A command with its stdout on a pipe. It leads a session of its own, and the kernel ends it with this process.
 
+    :param variables: more environment than ours.
+    :param stdin: what it reads; nothing by default.
+    :param end: the signal that it gets when this process dies: what has locks to give back is not killed.
     :raises FileNotFoundError: names the command when it is not installed.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        command = [which("setpriv"), "--pdeathsig", "KILL", "--", which(argv[0]), *argv[1:]]
-        environment = {**os.environ, "LC_ALL": "C"}
+    def __init__(
+        self, argv: Sequence[str], variables: dict[str, str] | None = None, stdin: bytes = b"", end: str = "KILL"
+    ) -> None:
+        command = [which("setpriv"), "--pdeathsig", end, "--", which(argv[0]), *argv[1:]]
+        environment = {**os.environ, "LC_ALL": "C", **(variables or {})}
         self._out, theirs = os.pipe()
         os.set_blocking(self._out, False)
-        nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        nothing = holding(stdin) if stdin else os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self._errors = os.memfd_create("stderr")
         try:
             self._pid = spawn(command, (nothing, theirs, self._errors), environment, alone=True)
@@ -68,6 +75,17 @@ class Running:
         self._forget()
         return text, os.waitstatus_to_exitcode(status)
 
+    def stop(self, number: int, patience: float) -> None:
+        """Ask it to end by a signal, and kill it when it has not after *patience* seconds."""
+        if self._open:
+            until = time.monotonic() + patience
+            try:
+                os.killpg(self._pid, number)
+                wait_for(self._pid, lambda: _until(until))
+            except (OSError, TimeoutError):
+                pass
+            self.kill()
+
     def kill(self) -> None:
         """End it, and all that it started here, now."""
         if self._open:
@@ -79,6 +97,14 @@ class Running:
         self._open = False
         os.close(self._out)
         os.close(self._errors)
+
+
+def _until(end: float) -> float:
+    """The seconds until a time of ``time.monotonic()``; ``TimeoutError`` when it has come."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def wait_for(pid: int, left: Callable[[], float]) -> None:
@@ -145,6 +171,7 @@ class CommandSource(Source):
     :param failure: its error when it ends otherwise.
     :param passing: whether what it said on stderr is a failure that may pass; it is tried again when no data came yet.
     :param first: seconds until its first byte, when it needs longer for that than to go on.
+    :param variables: see :class:`Running`, as for *stdin* and *end*.
     """
 
     def __init__(
@@ -155,8 +182,12 @@ class CommandSource(Source):
         failure: Failure,
         passing: Callable[[str], bool] | None = None,
         first: float = 0,
+        variables: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        end: str = "KILL",
     ) -> None:
         super().__init__(name, options)
+        self._given = (variables, stdin, end)
         self._argv = list(argv)
         self._failure = failure
         self._running: Running | None = None
@@ -171,7 +202,7 @@ class CommandSource(Source):
         tries = 0
         while True:
             try:
-                self._running = Running(self._argv)
+                self._running = Running(self._argv, *self._given)
             except OSError as error:
                 raise from_os(error, f"read {self.name}") from None
             self.clock.until = time.monotonic() + first
@@ -223,8 +254,10 @@ class CommandSource(Source):
         return said, code
 
     def close(self) -> None:
-        """Kill the command."""
+        """End the command."""
         if self._running:
+            if self._given[2] != "KILL":
+                self._running.stop(SIGINT, _PATIENCE)
             self._running.kill()
             self._running = None
 
