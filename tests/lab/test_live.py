@@ -120,6 +120,20 @@ class Machine:
         assert data == b"".join(bytes([n % 255 + 1]) * _BLOCK for n in range(count)).ljust(_BLOCKS * _BLOCK, b"\0")
         return count
 
+    def snapshot(self, number: int) -> str:
+        """The file that holds a snapshot, as stock finds it: that of its number, or the one that a marker names."""
+        marker = self.lab.path(self.host, f"{self.snap}/{number}.current")
+        return marker.read_text(encoding="utf-8").strip() if marker.exists() else f"{self.snap}/{number}"
+
+    def files(self) -> set[str]:
+        """What lies in the snapshot directory, but for its link to itself."""
+        return {name for name in self.sh(f"ls {self.snap}").split() if not name.endswith(".snap")}
+
+    def backing(self, layer: str) -> str:
+        """The name that a layer's header has for its backing file; empty for none."""
+        info = json.loads(self.sh(f"qemu-img info -U -f qcow2 --output=json {layer}"))
+        return str(info.get("backing-filename", ""))
+
     def left(self) -> list[str]:
         """What is hidden in both datastores, but for the locks."""
         found = self.sh(f"cd {_SYSTEM}/.one_storage && ls; cd {_IMAGES}/.one_storage 2>/dev/null && ls || true").split()
@@ -176,19 +190,25 @@ def test_snapshots_while_a_guest_writes(machine: Machine) -> None:
         kept[number] = machine.blocks(result["snapshot"])
         assert before < kept[number] < machine.written
     assert machine.sh(f"readlink {machine.disk}").strip() == "disk.0.snap/4"
-    # in the middle, the first, which libvirt knows by the disk's link, and the last
-    for number in (1, 0, 3):
+    # in the middle, by a commit; the first, which libvirt knows by the disk's link, and the last, by pulls
+    for number, files in (
+        (1, {"0", "1", "2.current", "3", "4"}),
+        (0, {"1", "2.current", "3", "4"}),
+        (3, {"1", "2.current", "4"}),
+    ):
         with Writing(machine):
             machine.right("snap_delete", path=machine.disk, snapshot_id=number)
         del kept[number]
-        assert {other: machine.blocks(f"{machine.snap}/{other}") for other in kept} == kept
+        assert machine.files() == files
+        assert {other: machine.blocks(machine.snapshot(other)) for other in kept} == kept
         assert machine.blocks(machine.disk) == machine.written
         assert len(machine.guest.chain()) == len(machine.sh(f"qemu-img info -U --backing-chain {machine.disk} | "
                                                             "grep ^image").splitlines())  # fmt: skip
     assert machine.left() == []
     # what is at rest afterwards is what the guest had
-    machine.sh(f"ls {machine.snap} | grep -qx 2")
-    assert "backing file" not in machine.sh(f"qemu-img info -U {machine.disk}")
+    assert machine.snapshot(2) == f"{machine.snap}/1" and "backing file" not in machine.sh(
+        f"qemu-img info -U {machine.disk}"
+    )
 
 
 def test_layers_of_a_persistent_image(hypervisor: Hypervisor) -> None:
@@ -202,11 +222,14 @@ def test_layers_of_a_persistent_image(hypervisor: Hypervisor) -> None:
             )
         assert kept == {0: 2, 1: 4, 2: 6}
         machine.write(2)
-        # its base is the layer that libvirt knows by the disk's link, and names are absolute
+        # by a commit: names beside an image are absolute, and stay so
         machine.right("snap_delete", path=machine.disk, snapshot_id=1)
-        assert machine.blocks(machine.disk) == 8
-        assert machine.blocks(f"{machine.snap}/2") == 6
-        assert machine.blocks(machine.image) == 2
+        assert machine.snapshot(2) == f"{machine.snap}/1" == machine.backing(machine.disk)
+        assert [machine.blocks(path) for path in (machine.disk, machine.snapshot(2), machine.image)] == [8, 6, 2]
+        # by a pull, and its base is the layer that libvirt knows by the disk's link
+        machine.right("snap_delete", path=machine.disk, snapshot_id=2)
+        assert [machine.blocks(path) for path in (machine.disk, machine.image)] == [8, 2]
+        assert machine.files() == {"0", "3"}
     finally:
         machine.guest.destroy()
 

@@ -96,6 +96,10 @@ class Stack:
             raise Missing(f"Snapshot {number} of {self.disk.path} is not there", self.host.name)
         return path
 
+    def deletable(self, number: int) -> str:
+        """The file that goes when a snapshot is deleted, or when its deletion goes on; empty when there is none."""
+        return self.snapshot(number) or chain.going(self.host, self.snap, number)
+
     def followed(self, top: str = "") -> list[Step]:
         """Steps that let the name of a persistent image lead to the layer that is written to, where it is a link.
 

@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Disks of a running VM: snap_create_live, and snap_delete and cpds while a guest writes (contract-tm 7.2, 7.4).
 
-libvirt moves the guest, the files are handled as at rest. A snapshot of a stack of layers is a new layer on top. To
-delete one, the top first takes over all that the guest reads from it (a block pull), so that the guest needs that
-layer no more; then everything goes as it does for a VM that is off. Nothing is committed down into a layer: other
-layers may stand on it, and libvirt may know it by the disk's link, which leads elsewhere by now. Of any other disk a
-snapshot, like an image saved of any disk, is a copy of one moment.
+libvirt moves the guest, the files are handled as at rest. A snapshot of a stack of layers is a new layer on top; how
+one is deleted that the guest reads from says :mod:`.vm_live_delete`. Of any other disk a snapshot, like an image saved
+of any disk, is a copy of one moment.
 
 At that moment the guest is held: its file systems frozen by its agent, else all of it suspended, else the action fails
 (Q4, Q28). The result says which it was.
@@ -19,11 +17,12 @@ import os
 from .._errors import BadCall, DeadlineOver, Refused
 from ..steps.base import LEAD, PEER
 from ..steps.files import MakeDirectory, MakeLink, Publish
-from ..steps.live import LiveCopy, LiveLayer, PullUp, ask
+from ..steps.live import LiveCopy, LiveLayer, ask
 from ..steps.transfer import Send
 from .base import Answer, Plan, Request, base, parent
 from .vm_files import Disk
 from .vm_layers import Stack, image_of
+from .vm_live_delete import taken_out
 from .vm_save import Saving, SavingOver, _published, _saved, saved_image
 from .vm_snapshots import Snapshots, _is_link, _taken, snapshot_id
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..steps.base import Step
-    from ..tools.chain import Layer
     from .base import Reply
 
 #: Seconds for which a guest may be asked to be held.
@@ -97,11 +95,12 @@ class LiveSnapshots(Snapshots):
             return super().snap_delete(request)
         guest = guest_of(request, "path")
         stack = self._stack(request)
-        path = stack.snapshot(snapshot_id(request))
+        number = snapshot_id(request)
+        path = stack.deletable(number)
         layers = stack.check() if stack.layered else []
         needed = [layer.path for layer in layers]
         if path and stack.layered and not _is_link(request, path) and stack.host.real(path) in needed:
-            return Plan([_pulled(stack, layers, needed.index(stack.host.real(path)), guest)])
+            return taken_out(request, stack, number, path, layers, guest, lambda gone: self._gone(request, stack, gone))
         reply = super().snap_delete(at_rest(request))
         if isinstance(reply, Answer) and request.ran and stack.layered:
             ask(request.site, LEAD, "look", guest, expected=needed)
@@ -203,19 +202,3 @@ def _copied(where: str, stack: Stack, part: str, inside: str, guest: dict[str, A
     layers = stack.check()
     expected = [layer.path for layer in layers]
     return LiveCopy(where, guest, stack.disk.path, expected, part, inside, stack.format, layers[0].virtual_size)
-
-
-def _pulled(stack: Stack, layers: list[Layer], gone: int, guest: dict[str, Any]) -> Step:
-    """The step after which the guest does not need one of its layers any more.
-
-    The top takes over what is above it too: those layers stay as they are, for the snapshots that they are.
-    """
-    above = layers[: gone + 1]
-    name = layers[gone].backing
-    if name and stack.host.real(parent(os.path.join(parent(layers[gone].path), name))) == stack.host.real(stack.snap):
-        name = stack.name_of(name)
-    elif name:
-        name = name if name.startswith("/") else layers[gone].below
-    relative = all(layer.backing and not layer.backing.startswith("/") for layer in above)
-    expected = [layer.path for layer in layers]
-    return PullUp(LEAD, guest, expected, gone + 1 if name else 0, relative, name, layers[gone].path)

@@ -160,7 +160,7 @@ class Snapshots(VmFiles):
         refuse_running(request)
         stack = self._stack(request)
         number = snapshot_id(request)
-        path = stack.snapshot(number)
+        path = stack.deletable(number)
         steps: list[Step] = []
         if path:
             if _is_link(request, path):

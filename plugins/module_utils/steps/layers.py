@@ -86,6 +86,13 @@ class Mark(WriteFile):
             host.write(self.path, self.old, self.inside)
 
 
+class MarkForGood(WriteFile):
+    """Write a small file that stays: what comes next spoils what it speaks of."""
+
+    kind: ClassVar[str] = "mark-for-good"
+    final = True
+
+
 class GrowInPlace(Step):
     """Grow a disk where it lies; a failure gives it its old size back.
 

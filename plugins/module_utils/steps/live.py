@@ -201,6 +201,43 @@ class PullUp(Step):
         return self.expected[0], f"layer on {self.name}" if self.depth else "layer that stands alone"
 
 
+class CommitDown(Step):
+    """Let a layer of a running guest's disk take over what the one above it holds, by a block commit.
+
+    What the guest sees, and what the layer above shows, is the same at every moment, so there is nothing to undo; what
+    the layer itself held is spoilt as soon as it begins. A commit that still runs, of a run that was killed, is waited
+    for.
+
+    :param expected: the chain, real paths, top first.
+    :param depth: how deep in it the layer lies, at least 2.
+    :param relative: whether the names between are relative.
+    :param name: name of the layer as the header two above it shall have it.
+    """
+
+    kind: ClassVar[str] = "commit-down"
+
+    def __init__(
+        self, where: str, guest: dict[str, Any], expected: list[str], depth: int, relative: bool, name: str
+    ) -> None:
+        super().__init__(where)
+        self.guest = guest
+        self.expected = expected
+        self.depth = depth
+        self.relative = relative
+        self.name = name
+
+    def words(self) -> str:
+        lower, upper = self.expected[self.depth], self.expected[self.depth - 1]
+        return f"commit {upper} into {lower} while {self.guest['domain']} runs"
+
+    def do(self, site: Site) -> None:
+        orders = {"expected": self.expected, "depth": self.depth, "relative": self.relative, "name": self.name}
+        ask(site, self.where, "commit", self.guest, **orders)
+
+    def changes(self) -> tuple[str, str] | None:
+        return self.expected[self.depth], f"layer with what {self.expected[self.depth - 1]} held"
+
+
 class LiveCopy(Step):
     """Copy the disk of a running guest, as it is at one moment, into a workshop on its host.
 
@@ -257,4 +294,4 @@ class LiveCopy(Step):
         site.figures.update(answer)
 
 
-__all__ = ["LiveCopy", "LiveLayer", "PullUp", "ask"]
+__all__ = ["CommitDown", "LiveCopy", "LiveLayer", "PullUp", "ask"]

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 #: Ends the name of a file that says which layer holds a snapshot (contract-tm 6.4).
 REDIRECT = ".current"
+#: Ends the name in such a file that leads nowhere: the snapshot is being deleted, and its data may be spoilt already.
+GONE = ".gone"
 
 _BACKING_FORMAT = 0xE2792ACA
-_BITMAPS = 0x23852875
+BITMAPS = 0x23852875
 _EXTERNAL_DATA = 4
 #: A table of an image's first level lies within so many bytes, or is not looked at.
 _TABLE_BYTES = 4 << 20
@@ -117,7 +119,7 @@ def is_empty(host: Host, path: str) -> bool:
     entries, table = struct.unpack(">IQ", head[36:48])
     (snapshots,) = struct.unpack(">I", head[60:64])
     (start,) = struct.unpack(">I", head[100:104])
-    if snapshots or _BITMAPS in _extensions(head, start, len(head)) or table + 8 * entries > _TABLE_BYTES:
+    if snapshots or BITMAPS in extensions(head, start, len(head)) or table + 8 * entries > _TABLE_BYTES:
         return False
     return not any(bytes.fromhex(host.head(path, table + 8 * entries))[table:])
 
@@ -142,7 +144,7 @@ def _parsed(host: Host, path: str, head: bytes) -> Layer:
     if not 0 < length <= 1023 or offset + length > len(head):
         raise Corrupt(f"The layer {path} has a name for its backing file that cannot be right", host.name)
     name = _named(host, path, head[offset : offset + length])
-    declared = _extensions(head, start, offset).get(_BACKING_FORMAT, b"").decode("ascii", "replace")
+    declared = extensions(head, start, offset).get(_BACKING_FORMAT, b"").decode("ascii", "replace")
     if not declared:
         raise Refused(
             f"The layer {path} does not say which format its backing file has",
@@ -164,7 +166,7 @@ def _named(host: Host, path: str, raw: bytes) -> str:
     return name
 
 
-def _extensions(head: bytes, start: int, end: int) -> dict[int, bytes]:
+def extensions(head: bytes, start: int, end: int) -> dict[int, bytes]:
     """Header extensions by type; the list ends with type 0 or where the backing file's name begins."""
     found: dict[int, bytes] = {}
     while start + 8 <= min(end, len(head)):
@@ -205,6 +207,31 @@ def current(host: Host, snap: str, number: int) -> str:
             return ""
     path = os.path.join(snap, name)
     return path if host.stat(path) else ""
+
+
+def going(host: Host, snap: str, number: int) -> str:
+    """The file that is left to be taken away of a snapshot whose deletion by a commit has begun; empty when none is.
+
+    A commit folds a layer into the file of the snapshot, which holds that layer's snapshot then. Until a marker says
+    so the file is nobody's and may go like any other; from then on it is the layer that is left over, when nothing
+    stands on it.
+    """
+    taken = redirects(host, snap)
+    lower, _dot, upper = taken.pop(number, "")[: -len(GONE)].partition(".")
+    if not (is_number(lower) and is_number(upper)):
+        return ""
+    left = os.path.join(snap, upper if lower in taken.values() else lower)
+    if not host.stat(left) or (lower in taken.values() and standing_on(host, snap, left)):
+        return ""
+    return left
+
+
+def gone(lower: str, upper: str) -> str:
+    """What a marker says of a snapshot while its file is made to hold what a layer above it holds.
+
+    :param lower: the file of the snapshot; :param upper: that layer. Both have numbers for names.
+    """
+    return f"{lower}.{os.path.basename(upper)}{GONE}"
 
 
 def redirects(host: Host, snap: str) -> dict[int, str]:

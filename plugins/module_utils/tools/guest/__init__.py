@@ -9,8 +9,8 @@ Python bindings of libvirt and lxml on that host. Its argument is one document o
 Disks are addressed by their target (``vda``): libvirt knows a path only as the domain was given it (contract-tm Q21).
 A disk that was started by its link keeps that name in libvirt and QEMU for the file that the link led to then, and
 QEMU opens a file by its name again when it changes what it may do with it. So no operation here makes QEMU open such a
-file again after the link has moved: the top becomes read-only while its link still leads to it, and nothing is
-committed into a layer below.
+file again after the link has moved: the top becomes read-only while its link still leads to it, and a layer is
+committed into the one below only where neither that one nor the one above is known by the link.
 """
 
 from __future__ import annotations

@@ -75,6 +75,10 @@ class Guest:
         """The files of the disk, top first, as libvirt names them."""
         return chain_of(self.disk())
 
+    def linked(self) -> list[int]:
+        """How deep those layers lie that libvirt and QEMU know by the disk's link, wherever it leads now."""
+        return [depth for depth, name in enumerate(self.chain()) if is_link(name, self._link)]
+
     def check(self, expected: list[str]) -> None:
         """Compare libvirt's chain with the one that the headers tell.
 
@@ -123,10 +127,14 @@ def differs(found: list[str], expected: list[str], link: str) -> str:
     if len(found) != len(expected):
         return f"has {len(found)} layers in libvirt and {len(expected)} on disk"
     for name, path in zip(found, expected):
-        known_by_link = name != "" and os.path.normpath("/" + name.lstrip("/")) == link
-        if not known_by_link and os.path.realpath(name) != path:
+        if not is_link(name, link) and os.path.realpath(name) != path:
             return f"has the layer '{name}' in libvirt where {path} is on disk"
     return ""
+
+
+def is_link(name: str, link: str) -> bool:
+    """Whether libvirt's name of a layer is the disk's link, whose path may be spelt with more slashes."""
+    return name != "" and os.path.normpath("/" + name.lstrip("/")) == link
 
 
 def indexed(disk: Any, target: str, depth: int) -> str:

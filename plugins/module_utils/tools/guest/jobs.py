@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Block jobs on the disk of a running guest: to wait for one, to pull layers up, to copy the disk."""
+"""Block jobs on the disk of a running guest: wait for one, pull layers up, commit one down, copy the disk."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 
 from .domain import Trouble, indexed, pause_for_tests
@@ -45,7 +44,7 @@ def wait(guest: Guest, stall: float, over: Callable[[dict[str, Any]], bool]) -> 
 
 
 def quiet(guest: Guest, stall: float) -> bool:
-    """Bring the disk to rest: a pull that a dead run began is waited for, its copy is ended.
+    """Bring the disk to rest: a pull or commit that a dead run began is waited for, its copy is ended.
 
     :returns: whether there was such a job.
     :raises Trouble: the job is somebody else's.
@@ -53,7 +52,8 @@ def quiet(guest: Guest, stall: float) -> bool:
     job = guest.job()
     if not job:
         return False
-    if job["type"] == guest.libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL:
+    libvirt = guest.libvirt
+    if job["type"] in (libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL, libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT):
         wait(guest, stall, lambda _job: False)
         return True
     mirror = guest.disk().find("mirror/source")
@@ -82,25 +82,57 @@ def pull(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
     flags = 0
     if depth:
         base = indexed(guest.disk(), guest.target, depth)
-        by_link = os.path.normpath("/" + known[depth].lstrip("/")) == orders["link"]
         if orders["relative"]:
             flags = libvirt.VIR_DOMAIN_BLOCK_REBASE_RELATIVE
-        elif by_link:
+        elif depth in guest.linked():
             # libvirt would write the link as the name of the base, and the link leads to the top
             base = None
     guest.ask("pull layers", lambda: guest.domain.blockRebase(guest.target, base, 0, flags))
     pause_for_tests(orders, "pulling")
     wait(guest, orders["stall"], lambda _job: False)
     if base is not None:
-        _name(guest, orders["name"])
+        _name(guest, 0, orders["name"])
     left = guest.chain()
     if len(left) != (len(known) - depth + 1 if base is not None else 1):
         raise Trouble("tool-failed", f"The layers of {guest.target} of {guest.name} were not pulled", detail=str(left))
     return {"adopted": False}
 
 
-def _name(guest: Guest, name: str) -> None:
-    """Give the top's backing file the name that its neighbours would have: libvirt's leads there too, on a detour."""
+def commit(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
+    """Let a layer take over all that the one above it holds; that one is not in the chain any more afterwards.
+
+    QEMU opens the layer again, to write, and the one above both, to change its header: by the names that it knows.
+    A commit that still runs, of a run that died, is waited for first, and may be all that was to be done.
+
+    :raises Trouble: the chain is not what it should be, before or after.
+    """
+    if quiet(guest, orders["stall"]):
+        return {"adopted": True}
+    guest.check(orders["expected"])
+    known = guest.chain()
+    depth: int = orders["depth"]
+    wrong = {depth, depth - 2} - {0} & set(guest.linked())
+    if depth < 2 or wrong:
+        raise Trouble("refused", f"A layer of {guest.target} of {guest.name} cannot be opened again to commit into it")
+    disk = guest.disk()
+    base, top = (indexed(disk, guest.target, place) for place in (depth, depth - 1))
+    flags = guest.libvirt.VIR_DOMAIN_BLOCK_COMMIT_RELATIVE if orders["relative"] else 0
+    guest.ask("commit a layer", lambda: guest.domain.blockCommit(guest.target, base, top, 0, flags))
+    pause_for_tests(orders, "committing")
+    wait(guest, orders["stall"], lambda _job: False)
+    left = guest.chain()
+    if left != known[: depth - 1] + known[depth:]:
+        said = f"A layer of {guest.target} of {guest.name} was not committed into the one below"
+        raise Trouble("tool-failed", said, "is there room in the datastore", detail=str(left))
+    _name(guest, depth - 2, orders["name"])
+    return {"adopted": False}
+
+
+def _name(guest: Guest, depth: int, name: str) -> None:
+    """Give the backing file of a layer the name that its neighbours would have: libvirt's leads there too, on a detour.
+
+    :param depth: how deep the layer lies whose header is to have that name.
+    """
     import libvirt_qemu
 
     def monitor(command: str, **arguments: Any) -> Any:
@@ -108,13 +140,13 @@ def _name(guest: Guest, name: str) -> None:
         said = guest.ask(command, lambda: libvirt_qemu.qemuMonitorCommand(guest.domain, text, 0))
         return json.loads(said).get("return")
 
-    top = guest.chain()[0]
-    for node in monitor("query-named-block-nodes", flat=True) or []:
-        if node.get("file") == top and node.get("drv") == "qcow2":
-            if node["image"].get("backing-filename") != name:
-                words = {"device": node["node-name"], "image-node-name": node["node-name"], "backing-file": name}
-                monitor("change-backing-file", **words)
-            return
+    files = guest.chain()
+    nodes = monitor("query-named-block-nodes", flat=True) or []
+    found = {node["file"]: node for node in nodes if node.get("drv") == "qcow2" and node.get("file") in files}
+    top, layer = found.get(files[0]), found.get(files[depth])
+    if top and layer and layer["image"].get("backing-filename") != name:
+        words = {"device": top["node-name"], "image-node-name": layer["node-name"], "backing-file": name}
+        monitor("change-backing-file", **words)
 
 
 def copy(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 
 from .domain import Guest, Trouble
 from .guard import Guard
-from .jobs import copy, pull
+from .jobs import commit, copy, pull
 from .snapshot import snapshot
 
 TYPE_CHECKING = False
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 
 def look(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
-    """Whether libvirt's chain is the one of the headers."""
+    """Whether libvirt's chain is the one of the headers, and which layers it knows by the disk's link."""
     guest.check(orders["expected"])
-    return {}
+    return {"linked": guest.linked()}
 
 
 _OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]] = {
     "look": look,
     "snapshot": snapshot,
     "pull": pull,
+    "commit": commit,
     "copy": copy,
 }
 
