@@ -33,6 +33,7 @@ extends_documentation_fragment:
   - one_storage.drivers.datastore
   - one_storage.drivers.disk
   - one_storage.drivers.force
+  - one_storage.drivers.monitor
 options:
   datastore:
     description:

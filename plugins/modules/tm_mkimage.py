@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - one_storage.drivers.datastore
   - one_storage.drivers.filesystem
   - one_storage.drivers.force
+  - one_storage.drivers.monitor
 options:
   datastore:
     description: Directory of the system datastore in which the disk is made.

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - one_storage.drivers.system_driver
   - one_storage.drivers.datastore
   - one_storage.drivers.force
+  - one_storage.drivers.monitor
 options:
   datastore:
     description: Directory of the system datastore in which the disk is made.

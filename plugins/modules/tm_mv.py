@@ -33,6 +33,7 @@ extends_documentation_fragment:
   - one_storage.drivers.system_driver
   - one_storage.drivers.peer
   - one_storage.drivers.datastore
+  - one_storage.drivers.monitor
 options:
   datastore:
     description: Directory of the system datastore to which the files move, as the destination sees it.

@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.peer
   - one_storage.drivers.way
+  - one_storage.drivers.monitor
 attributes:
   idempotent:
     description: Run again with the same options it finds its own work, changes nothing and gives the same answer.

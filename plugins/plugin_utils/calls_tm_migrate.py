@@ -15,6 +15,7 @@ from ..module_utils.tools.ssh import check_host
 from .calls import Call, Context, arguments
 from .calls_tm import Place, image_format
 from .documents import number, text
+from .settings import prefix_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ class _Others:
     def learn(self, vm: _Element, context: Context) -> None:
         """Which drivers the VM's disks have."""
         names = {text(disk, "TM_MAD").strip() for disk in vm.findall("TEMPLATE/DISK") if _kind(disk) != "FILESYSTEM"}
-        self._drivers = sorted(names - {""} - set(_IN_THE_DIRECTORY))
         self._root = context.settings.root
+        prefix = prefix_of(self._root)
+        self._drivers = sorted(name for name in names - {""} if name.removeprefix(prefix) not in _IN_THE_DIRECTORY)
         self._deadline = context.settings.number("COMMAND_TIMEOUT", 3600)
 
     def __call__(self, caller: str) -> None:

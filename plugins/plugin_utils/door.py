@@ -11,7 +11,7 @@ import os
 
 from ..module_utils._errors import BadCall, Corrupt, StorageError, one_line
 from .answer import Voice
-from .settings import Settings
+from .settings import Settings, prefix_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 class Wrapper:
-    """Which wrapper was called, read from its own path: ``<remotes>/tm/<mad>/<action>[.<system mad>]``."""
+    """Which wrapper was called, read from its own path: ``<remotes>/tm/<mad>/<action>[.<system mad>]``.
+
+    :ivar mad: what oned calls the driver: the folder's name.
+    :ivar driver: what we call it: without the prefix of a tree that lies side by side with stock's.
+    :ivar system: our name of the driver of the system datastore, when it has a wrapper of its own.
+    """
 
     def __init__(self, path: str) -> None:
         parts = os.path.abspath(path).split("/")
@@ -33,8 +38,11 @@ class Wrapper:
             raise BadCall(f"'{one_line(path, 120)}' is not a wrapper of these drivers")
         self.kind = "tm" if parts[-3] == "tm" else "ds"
         self.mad = parts[-2]
-        self.action, _dot, self.system = parts[-1].partition(".")
+        self.action, _dot, system = parts[-1].partition(".")
         self.root = "/".join(parts[:-3])
+        self.prefix = prefix_of(self.root)
+        self.driver = self.mad.removeprefix(self.prefix)
+        self.system = system.removeprefix(self.prefix)
 
     def call(self, arguments: list[str]) -> Call:
         """The call that these arguments make."""
@@ -46,7 +54,7 @@ class Wrapper:
         if self.kind == "ds":
             from . import calls_ds
 
-            return calls_ds.call(self.mad, self.action, arguments)
+            return calls_ds.call(self.driver, self.action, arguments)
         from . import calls_tm
 
         return calls_tm.call(self.action, arguments)
@@ -97,7 +105,7 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     from .launch import LONG, Launch, Placement
 
     settings = Settings(wrapper.root)
-    driver = registry.load(wrapper.kind, wrapper.mad, wrapper.system)
+    driver = registry.load(wrapper.kind, wrapper.driver, wrapper.system)
     explain = os.environ.get("ONE_STORAGE_EXPLAIN", "") not in ("", "0")
     nothing = [f"{wrapper.mad} {wrapper.action}: nothing to do"] if explain else []
     values = driver.constant(wrapper.action)
@@ -111,7 +119,7 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     driver.method(wrapper.action)
     rule = driver.leads.get(wrapper.action, "node")
     placement = Placement(rule, call.hosts, settings, wrapper.kind, *_bridges(call, settings))
-    launch = Launch(placement, settings, voice, call.action, wrapper.mad, wrapper.system)
+    launch = Launch(placement, settings, voice, call.action, wrapper.driver, wrapper.system)
     feeding: Feeding | None = None
     try:
         if call.hasty:
@@ -206,11 +214,14 @@ def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Placem
         oned.expect(kind, number)
     options = call.complete(Context(oned, settings), placement.here)
     known = _actions.ACTIONS[call.action].options
-    options["driver"] = wrapper.mad
+    options["driver"] = wrapper.driver
     if "url_host" in known and not placement.here:
         options["url_host"] = placement.lead
     if "system_driver" in known:
         options["system_driver"] = wrapper.system
+    if "monitor" in known:
+        # what a host has of its own is measured by the scripts of `ssh`, which lie under our name for it
+        options["monitor"] = wrapper.prefix + "ssh"
     if "peer" in known and placement.peer:
         options["peer"] = placement.peer
         options.update(_way(settings))

@@ -88,6 +88,18 @@ class Settings:
         return self._stock[file].get(name, STOCK.get(file, {}).get(name, default))
 
 
+def prefix_of(root: str) -> str:
+    """What the names of our drivers begin with in the tree at *root*; empty where they have stock's names.
+
+    ``build.py --prefix`` lays them under names of their own, side by side with stock's, and writes it down.
+    """
+    try:
+        with open(os.path.join(root, "one_storage", "PREFIX"), encoding="ascii", errors="replace") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
+
+
 def remotes() -> str:
     """The remotes directory for code that no wrapper told: the one it lies in, else that of the installation.
 
