@@ -13,6 +13,9 @@ from ..module_utils.tools.peer import Settings, open_relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from ..module_utils.tools.sources import Source
 
 
@@ -35,9 +38,12 @@ class Feeding:
 
     def _feed(self) -> None:
         try:
-            self._feeder.feed(self._source.name, self._source.length, self._source.chunks(), _trouble)
+            self._feeder.feed(self._prepare, _trouble)
         finally:
             self._ended.release()
+
+    def _prepare(self) -> tuple[dict[str, Any], Iterator[bytes]]:
+        return {"name": self._source.name, "length": self._source.length}, self._source.chunks()
 
     def close(self) -> str:
         """Stop, whatever is still to be sent; what the source warns of, if anything."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from _thread import start_new_thread
 
 from .._errors import StorageError, Unreachable, one_line
 from . import ssh
+from .child import Child
 from .codec import dumps
 from .host import OPERATIONS, Host
 from .session import Session
@@ -22,14 +24,16 @@ from .wire import BEAT, SILENCE, Gone, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import peer_main, relay, stream  # noqa: F401
+    from . import flow, landing, pace, peer_main, relay, retrieval, stream  # noqa: F401
 
 #: Sources of a peer that answers calls, each after those it imports.
 _CALLS = ("codec", "wire", "command", "host")
+#: And what it needs beside them to send and take files.
+_STREAMS = ("pace", "flow", "stream", "landing")
 #: Up to so many bytes travel with the calls; a context image does.
 _SMALL = 2 << 20
 
@@ -83,17 +87,12 @@ def _open(
     entry: str,
     arguments: list[Any],
     shared: bool = False,
-    spare: _Session | None = None,
 ) -> _Session:
-    """A session whose program runs; a refusal that goes away by itself is tried again until the deadline.
-
-    :param spare: a session that is being made already, without a program.
-    """
+    """A session whose program runs; a refusal that goes away by itself is tried again until the deadline."""
     until = time.monotonic() + settings.connect
     pause = 0.1
     while True:
-        session = spare or _login(host, settings, shared)
-        spare = None
+        session = _login(host, settings, shared)
         session.first = _program(names, entry, arguments)
         try:
             session.greet()
@@ -113,6 +112,8 @@ def _open(
 
 def _login(host: str, settings: Settings, shared: bool = False) -> _Session:
     """A session that is being made: its Python will wait for a program."""
+    if not host:
+        return _Here([sys.executable or settings.python, "-I", "-c", _BOOT])
     return _Session(
         host,
         [settings.python, "-I", "-c", _BOOT],
@@ -173,22 +174,28 @@ class _Session(Session):
         return ssh.failure(self.host, self.said(), rc)
 
 
-class Peer:
-    """Carries each call of :class:`.host.Host` to the other host.
+class _Here(_Session):
+    """The same on this machine, without SSH."""
 
-    :param streams: data will be streamed, over a connection of its own: it is made beside the first one, as two logins
-        one after the other take twice as long.
+    def __init__(self, argv: Sequence[str]) -> None:
+        Child.__init__(self, argv)
+        self.host = os.uname().nodename
+        self._seat = None
+
+
+class Peer:
+    """Carries each call of :class:`.host.Host` to the other host, and streams of files to it and from it.
+
+    :param streams: files will be streamed: the session has a connection of its own from the beginning, as data would be
+        in everybody's way on a shared one. A session without finds out later and opens another for each stream.
     """
 
     def __init__(self, name: str, settings: Settings, streams: bool = False) -> None:
         self.name = name
         self.settings = settings
-        self._spare = _login(name, settings) if streams else None
-        try:
-            self._session = _open(name, settings, [*_CALLS, "peer_main"], "serve", [name], settings.shared)
-        except BaseException:
-            self._end_spare()
-            raise
+        self._alone = streams or not settings.shared
+        sources = [*_CALLS, *(_STREAMS if self._alone else ()), "peer_main"]
+        self._session = _open(name, settings, sources, "serve", [name], not self._alone)
         self._wire = Wire(self._session.stdout, self._session.stdin)
         self._beat()
 
@@ -197,7 +204,7 @@ class Peer:
             while True:
                 time.sleep(10)
                 try:
-                    self._wire.send({"beat": True})
+                    self._wire.beat()
                 except (Gone, OSError):
                     return
 
@@ -231,72 +238,69 @@ class Peer:
     def close(self) -> None:
         """End the session; the peer's locks go with it."""
         self._session.end()
-        self._end_spare()
-
-    def _end_spare(self) -> None:
-        """End the connection that nothing was streamed over."""
-        if self._spare:
-            self._spare.kill()
-            self._spare.end()
-            self._spare = None
 
     # ---------------------------------------------------------------- data
 
-    def push(self, entries: list[list[str]], folder: str) -> dict[str, Any]:
-        """Stream local (path, name) pairs into a folder of the peer; bytes and digest are returned."""
+    def push(self, entries: list[list[str]], folder: str, rate: int = 0, watch: Any = None) -> dict[str, Any]:
+        """Stream local (path, name) pairs into a folder of the peer, which may have some of them from an earlier try.
+
+        :param rate: most bytes per second; 0 for no limit.
+        :param watch: told of every byte (:class:`.flow.Unwatched`).
+        :returns: what :func:`.landing.receive` does; nothing for files so small that they travel with the calls.
+        """
         small = _small(entries)
         if small is not None:
+            self.make_directory(folder)
             for name, content in small:
                 self._call("place", (os.path.join(folder, name), *content, folder), {})
             return {}
         from . import stream
 
-        session = self._stream("receive", [folder, self.settings.stall])
-        return self._moved(session, lambda: self._pushed(session, stream.send, entries))
+        def move(peer: Peer) -> dict[str, Any]:
+            # beats would stand in the middle of the data
+            peer._wire.hush()
+            try:
+                peer._wire.send({"do": "receive", "with": [folder, self.settings.stall], "data": True})
+                return stream.send(entries, peer._session.stdin, peer._hear, self.settings.stall, rate, watch)
+            finally:
+                peer._wire.hush(False)
 
-    def _pushed(self, session: _Session, send: Callable[..., str], entries: list[list[str]]) -> dict[str, Any]:
-        digest = send(entries, session.stdin, self.settings.stall)
-        os.set_blocking(session.stdin, True)
-        # the receiver still has to make it durable: it beats meanwhile
-        answer = Wire(session.stdout, session.stdin).receive(silence=self.settings.silence())
-        if "error" in answer:
-            raise OSError(*answer["error"])
-        if answer.get("digest") != digest:
-            raise OSError(errno.EBADMSG, "the data changed on its way")
-        return answer
+        return self._moved(move)
 
-    def pull(self, entries: list[list[str]], folder: str) -> dict[str, Any]:
-        """Stream (path, name) pairs of the peer into a local folder; bytes and digest are returned."""
-        from . import stream
+    def pull(self, entries: list[list[str]], folder: str, rate: int = 0, watch: Any = None) -> dict[str, Any]:
+        """Stream (path, name) pairs of the peer into a local folder; see :meth:`push`."""
+        from . import landing
 
-        session = self._stream("send", [entries, self.settings.stall])
-        return self._moved(session, lambda: stream.receive(folder, session.stdout, self.settings.stall))
+        def move(peer: Peer) -> dict[str, Any]:
+            peer._wire.send({"do": "send", "with": [entries, self.settings.stall, rate]})
+            # what came before this were beats; what comes after it is data, and only when we say so
+            peer._hear(True)
+            return landing.receive(folder, peer._session.stdout, peer._wire.send, self.settings.stall, watch)
 
-    def _stream(self, entry: str, arguments: list[Any]) -> _Session:
-        spare, self._spare = self._spare, None
-        return _open(self.name, self.settings, [*_CALLS, "stream", "peer_main"], entry, arguments, spare=spare)
+        return self._moved(move)
 
-    def _moved(self, session: _Session, move: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        end: int | None = None
+    def _hear(self, wait: bool) -> dict[str, Any] | None:
+        return self._wire.receive(silence=self.settings.silence()) if wait else self._wire.poll()
+
+    def _moved(self, move: Callable[[Peer], dict[str, Any]]) -> dict[str, Any]:
+        """Move data over a connection that nobody shares; when it broke, no call can go over it any more."""
+        from .flow import Broken
+
+        peer = self if self._alone else Peer(self.name, self.settings, True)
         try:
-            result = move()
-            end = session.end()
-            return result
+            return move(peer)
         except (Gone, ConnectionError) as error:
-            end = session.end()
-            said = session.said()
-            # the other end's own words, when it could still say them, beat "broken pipe"
-            for line in reversed(said.splitlines()):
-                if line.startswith("errno "):
-                    number, _colon, text = line[6:].partition(": ")
-                    raise OSError(int(number), text) from None
+            peer._session.kill()
+            detail = peer._session.said()
             raise Unreachable(
-                f"The stream of data to or from {self.name} broke: {error}", detail=said, todo="run it again"
+                f"The stream of data to or from {self.name} broke: {error}", detail=detail, todo="run it again"
             ) from None
+        except (TimeoutError, Broken):
+            peer._session.kill()
+            raise
         finally:
-            if end is None:
-                session.kill()
-                session.end()
+            if peer is not self:
+                peer.close()
 
 
 def _small(entries: list[list[str]]) -> list[tuple[str, tuple[str, str]]] | None:
@@ -323,7 +327,15 @@ def open_relay(name: str, settings: Settings, folder: str) -> Session:
     return _open(ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
+def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Session:
+    """A session that writes a file of a backup to its stdout (:mod:`.retrieval`).
+
+    :param name: the host that has the repository; empty for this one.
+    """
+    return _open(name, settings, [*_CALLS, "relay", "retrieval"], "serve", [order])
+
+
 def connect(name: str, settings: Settings, streams: bool = False) -> Host:
-    """Open the session to the peer, and, when data will be streamed, the connection for that at the same time."""
+    """Open the session to the peer; *streams* as in :class:`Peer`."""
     peer = Peer(ssh.check_host(name), settings, streams)
     return peer  # type: ignore[return-value]

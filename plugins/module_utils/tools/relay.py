@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries a source that only the front-end can read to an import on another host.
+"""Carries sources that only the front-end can read to an action on another host.
 
-The front-end opens a session of its own to that host and feeds the source into it (:class:`Feeder`). There
-:func:`serve`, sent along like all that a peer runs, hands the bytes to whoever connects to its socket, which is the
-import (:mod:`.sources.relayed`). So one action does it all, next to the data, whatever launched it; and when either
-session ends, the other side sees it.
+The front-end opens a session of its own to that host and feeds the sources into it (:class:`Feeder`), one after the
+other. There :func:`serve`, sent along like all that a peer runs, hands the bytes to whoever connects to its socket,
+which is an import or a restore (:mod:`.sources.relayed`): each connection gets the next source. So one action does it
+all, next to the data, whatever launched it; and when either session ends, the other side sees it.
 
-Records: a kind, a length, and a body. ``N``: what the source is called and its length (JSON); ``D``: data; ``H``: as
-many zeros as the length says, without a body; ``E``: why it ended early (JSON of :meth:`.StorageError.record`); ``Z``:
-the end.
+Records: a kind, a length, and a body. ``P``: it is still being prepared; ``N``: what the source is called, its length,
+and perhaps more (JSON); ``D``: data; ``H``: as many zeros as the length says, without a body; ``E``: why it ended early
+(JSON of :meth:`.StorageError.record`); ``Z``: the end, of a source that is whole.
 
 Standard library and what :mod:`.peer` sends only.
 """
@@ -26,12 +26,15 @@ from .wire import Wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 HEAD = struct.Struct(">cQ")
 CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
 #: Seconds until the import has to be there: it may wait for another action's lock first.
 _PATIENCE = 3600.0
+#: Seconds between two words that a source is still being prepared.
+_PREPARING = 1.0
 
 
 def place() -> str:
@@ -45,7 +48,7 @@ def door_of(folder: str) -> str:
 
 
 def serve(folder: str) -> None:
-    """On the other host: make the socket, let one client in, and give it what comes on stdin."""
+    """On the other host: make the socket, and give each client that comes in the next source of those on stdin."""
     os.mkdir(folder, 0o700)
     path = door_of(folder)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -53,10 +56,13 @@ def serve(folder: str) -> None:
         listener.bind(path)
         listener.listen(1)
         Wire(0, 1).send({"ready": path})
-        client = _let_in(listener)
-        if client is not None:
+        while True:
+            client = _let_in(listener)
+            if client is None:
+                return
             with client:
-                _pass_on(client)
+                if not _pass_on(client):
+                    return
     finally:
         listener.close()
         for remove, name in ((os.unlink, path), (os.rmdir, folder)):
@@ -67,7 +73,7 @@ def serve(folder: str) -> None:
 
 
 def _let_in(listener: socket.socket) -> socket.socket | None:
-    """The first client; None when the feeder goes away before."""
+    """The next client; None when the feeder goes away before."""
     gone = select.poll()
     # data waits on stdin from the beginning, so only its end is of interest
     gone.register(0, 0)
@@ -78,17 +84,38 @@ def _let_in(listener: socket.socket) -> socket.socket | None:
     return None
 
 
-def _pass_on(client: socket.socket) -> None:
+def _pass_on(client: socket.socket) -> bool:
+    """One source; whether it came to its end, so that there may be another."""
     client.settimeout(_PATIENCE)
     while True:
-        data = os.read(0, CHUNK)
-        if not data:
-            return
+        head = _taken(HEAD.size)
+        if len(head) < HEAD.size:
+            return False
+        kind, left = HEAD.unpack(head)
         try:
-            client.sendall(data)
+            client.sendall(head)
+            while left and kind in (b"N", b"D", b"E"):
+                data = os.read(0, min(left, CHUNK))
+                if not data:
+                    return False
+                client.sendall(data)
+                left -= len(data)
         except OSError:
             # the import has ended, well or not: it says so itself
-            return
+            return False
+        if kind in (b"Z", b"E"):
+            return True
+
+
+def _taken(size: int) -> bytes:
+    """So many bytes of stdin; fewer at its end."""
+    data = b""
+    while len(data) < size:
+        more = os.read(0, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 class Feeder:
@@ -107,21 +134,55 @@ class Feeder:
         self._stopped = True
 
     def feed(
-        self, name: str, length: int | None, blocks: Iterator[bytes], trouble: Callable[[Exception], bytes]
+        self, prepare: Callable[[], tuple[dict[str, Any], Iterator[bytes]]], trouble: Callable[[Exception], bytes]
     ) -> None:
-        """Send a source's blocks; it returns when they are sent, or nobody takes them any more.
+        """Send a source; it returns when that is sent, or nobody takes it any more.
 
+        :param prepare: gives what is told of the source (``name``, ``length``) and its blocks. It may take its time:
+            the other side hears meanwhile that it goes on.
         :param trouble: the body of an ``E`` record for an exception.
         """
         from .codec import dumps
 
         try:
-            self._record(b"N", dumps({"name": name, "length": length}))
+            try:
+                told, blocks = self._prepared(prepare)
+            except _NobodyTakes:
+                raise
+            except Exception as error:
+                self._record(b"E", trouble(error))
+                return
+            self._record(b"N", dumps(told))
             failure = self._blocks(blocks)
             self._record(*((b"Z", b"") if failure is None else (b"E", trouble(failure))))
         except _NobodyTakes:
             # the action itself says why
             return
+
+    def _prepared(
+        self, prepare: Callable[[], tuple[dict[str, Any], Iterator[bytes]]]
+    ) -> tuple[dict[str, Any], Iterator[bytes]]:
+        from _thread import allocate_lock, start_new_thread
+
+        busy, told = allocate_lock(), allocate_lock()
+        busy.acquire()
+        told.acquire()
+
+        def tell() -> None:
+            try:
+                while not busy.acquire(timeout=_PREPARING):
+                    self._record(b"P", b"")
+            except _NobodyTakes:
+                pass
+            finally:
+                told.release()
+
+        start_new_thread(tell, ())
+        try:
+            return prepare()
+        finally:
+            busy.release()
+            told.acquire()
 
     def _blocks(self, blocks: Iterator[bytes]) -> Exception | None:
         try:

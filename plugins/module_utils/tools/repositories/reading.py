@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 
-from ..._errors import BadCall, one_line
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: Variables that mean something on this machine only.
+_OURS = ("SSH_AUTH_SOCK", "XDG_CACHE_HOME")
 
 
 def reached(place: dict[str, Any], secrets: dict[str, str]) -> tuple[str, dict[str, Any]]:
@@ -24,4 +25,15 @@ def reached(place: dict[str, Any], secrets: dict[str, str]) -> tuple[str, dict[s
 
         folder = os.path.join(place["path"], str(place["vm"]))
         return login(place) if place.get("host") else "", {"folder": folder}
-    raise BadCall(f"'{one_line(str(place['kind']), 40)}' is not a kind of backup repository")
+    from ..host import Host
+    from .backends import backend_of
+    from .restic import Restic
+    from .rsync import login
+
+    server = "" if backend_of(place, secrets)[0].here or not place.get("host") else login(place)
+    # on the server itself the repository is a path
+    here = Restic({**place, "host": ""}, secrets, Host(os.uname().nodename))
+    environment = here.variables()
+    for name in _OURS if server else ():
+        environment.pop(name, None)
+    return server, {"command": here.argv(), "environment": environment, "stdin": here.password().decode()}

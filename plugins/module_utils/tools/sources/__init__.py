@@ -46,6 +46,10 @@ def open_source(url: str, options: Options) -> Source:
         from .remote import rbd_source
 
         return rbd_source(url, options)
+    if scheme in ("rsync", "restic", "rsync+rbd", "restic+rbd") and options.repository:
+        from .backup import BackupSource
+
+        return BackupSource(scheme + url[len(scheme) :], options)
     from .helper import helper_source
 
     return helper_source(scheme, url, options)

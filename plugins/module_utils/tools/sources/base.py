@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from ..command import going_on
-from .pace import Clock, Pace
+from ..pace import Pace
+from .pace import Clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 #: Most bytes of a block.
 CHUNK = 1 << 20
@@ -27,6 +29,8 @@ class Options:
     :ivar retry: try again when a server or a connection fails for now.
     :ivar until: time of ``time.monotonic()`` at which every wait ends, progress or not.
     :ivar command: seconds a helper has to prepare what it gives, and to clear up after it.
+    :ivar repository: where the backups are that a pseudo-URL names: ``kind``, ``path`` (BASE_PATH), ``host``, ``user``
+        and what else :func:`..repositories.place_of` gives; its secrets are among the others.
     :ivar resolved: a local path has been followed to its end, and what lies there was found to be allowed; a link that
         stands on the way by now is refused (contract-ds 5.3).
     """
@@ -42,7 +46,9 @@ class Options:
         command: float = 3600,
         until: float = float("inf"),
         resolved: bool = False,
+        repository: dict[str, Any] | None = None,
     ) -> None:
+        self.repository = dict(repository or {})
         self.stall = stall
         self.rate = rate
         self.verify = verify
@@ -72,7 +78,7 @@ class Source:
         self.clock = Clock(options.stall, options.until)
         self.pace = Pace(options.rate)
         #: Bytes of a block: small ones under a limit, so that data flows evenly instead of in bursts.
-        self.block = min(CHUNK, max(4096, options.rate // 16)) if options.rate else CHUNK
+        self.block = self.pace.block(CHUNK)
 
     def chunks(self) -> Iterator[bytes]:
         """Blocks of at most 1 MiB, never empty; the end comes only when all that was announced has come.
