@@ -61,16 +61,26 @@ def _what(ground: Ground, host: str, path: str, seen: Path) -> str:
 
 
 def left_of_ours(ground: Ground) -> list[str]:
-    """What journals, workshops, probes and spare names are left in any datastore; all hosts are looked at."""
+    """What journals, workshops, probes and spare names are left in any datastore; all hosts are looked at.
+
+    The receipt of a VM that was moved belongs to the VM's directory, and may stand as long as that.
+    """
     found = []
     location = ground.oned.settings.datastore_location
     for host in (ground.frontend, *ground.nodes):
         root = ground.path(host, location)
         for store in sorted(root.iterdir()) if root.is_dir() else []:
             hidden = store / HIDDEN
-            found += [f"{host}:{store.name}/{HIDDEN}/{item.name}" for item in hidden.glob("*") if item.name != "locks"]
+            items = [item.name for item in hidden.glob("*") if not _stays(store, item)]
+            found += [f"{host}:{store.name}/{HIDDEN}/{name}" for name in items]
             found += [f"{host}:{item.relative_to(root)}" for item in store.rglob("*.new")]
     return found
+
+
+def _stays(store: Path, item: Path) -> bool:
+    """Whether something in the hidden folder of a datastore may be there while nothing runs."""
+    receipt = item.name.startswith("vm-") and item.name.endswith(".arrived")
+    return item.name == "locks" or (receipt and (store / item.name[3 : -len(".arrived")]).is_dir())
 
 
 def running(ground: LabGround, host: str) -> list[HostProcess]:

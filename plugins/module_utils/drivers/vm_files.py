@@ -144,12 +144,12 @@ class VmFiles(Driver):
         if is_disk(path) and request.look(path + ".snap"):
             steps.append(Discard(LEAD, path + ".snap", os.path.join(shop, base(path) + ".snap"), datastore, "layers"))
         if not is_disk(path):
-            from ..steps.migrate import receipt_path
+            from ..steps.migrate import arrival_path, receipt_path
 
-            # a VM that was to come, and goes instead
-            receipt = receipt_path(datastore, claim.key)
-            if request.look(receipt):
-                steps.append(Discard(LEAD, receipt, os.path.join(shop, base(receipt)), datastore, "receipt"))
+            # of a VM that was to come, and goes instead; of one that came
+            for receipt in (receipt_path(datastore, claim.key), arrival_path(datastore, claim.key)):
+                if request.look(receipt):
+                    steps.append(Discard(LEAD, receipt, os.path.join(shop, base(receipt)), datastore, "receipt"))
         return Plan(steps) if steps else Answer(path=path)
 
     # ------------------------------------------------------------ context

@@ -230,7 +230,7 @@ def postmigrate(request: Request, way: Way) -> Reply:
     """
     from ..steps.files import Discard
     from ..steps.migrate import Receipt
-    from .vm_move import same_place, written_to
+    from .vm_move import forget_arrival, same_place, written_to
     from .vm_twin import Twin
 
     here, there = request.site.host(way.origin), request.site.host(way.to)
@@ -255,6 +255,7 @@ def postmigrate(request: Request, way: Way) -> Reply:
                 here.name,
                 todo="see where the virtual machine runs, then delete the other directory",
             )
+        steps += forget_arrival(request, way.origin, way.source, request.shop(claims[-1]))
         away = os.path.join(request.shop(claims[-1]), base(way.source) + ".left")
         steps.append(Discard(way.origin, way.source, away, way.old, "directory"))
     if receipt is not None:

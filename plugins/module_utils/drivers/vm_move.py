@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 import struct
 
+from .._errors import Missing
 from ..steps.base import LEAD
-from ..steps.files import MakeLink, WriteFile
+from ..steps.files import Discard, MakeLink, WriteFile
 from ..steps.images import Rebase
 from ..tools import chain
 from .base import Request, base
+from .vm_files import moved, vm_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +30,67 @@ def same_place(request: Request, to: str, new: str, old: str) -> bool:
     """
     here, there = (new, old) if to == LEAD else (old, new)
     return request.site.same_storage(here, there)
+
+
+class Arrival:
+    """The receipt that a ``mv`` leaves with the directory that it made, so that a repeated call knows it (rule 7).
+
+    A directory at the destination proves nothing by itself once the source is gone: it may be an older one, or what
+    another action began, while the source's datastore is just not mounted.
+
+    :param to: the host with the destination, *origin* that with the source.
+    """
+
+    def __init__(self, request: Request, to: str, origin: str) -> None:
+        self._request = request
+        self._to = to
+        self.source, self.destination, _old, self._new = moved(request.options)
+        self._origin = (request.site.host(origin).name, self.source)
+
+    @property
+    def path(self) -> str:
+        """Where the receipt lies."""
+        from ..steps.migrate import arrival_path
+
+        return arrival_path(self._new, vm_key(self.destination))
+
+    def check(self) -> None:
+        """Return when the directory came from the source, whole.
+
+        :raises Missing: it is not there, or nothing shows that it did; both places are named.
+        """
+        from ..steps.migrate import Receipt
+
+        there = self._request.site.host(self._to)
+        standing = self._request.look(self.destination, self._to)
+        gone = f"The directory {self.source} is not there"
+        if standing is None:
+            raise Missing(gone, self._origin[0])
+        receipt = Receipt(there.read(self.path) or "")
+        if receipt.inode != standing["inode"] or receipt.origin != self._origin:
+            raise Missing(
+                f"{gone}, and nothing shows that {self.destination} on {there.name} is all of it",
+                self._origin[0],
+                todo="is the datastore mounted there",
+            )
+
+    def note(self, part: str) -> Step:
+        """The step that leaves the receipt, before the directory *part* gets its place by a rename."""
+        from ..steps.migrate import WriteReceipt
+
+        old = self._request.site.host(self._to).read(self.path)
+        return WriteReceipt(self._to, self.path, part, self._new, self.destination, [*self._origin], [], old)
+
+
+def forget_arrival(request: Request, where: str, directory: str, shop: str) -> list[Step]:
+    """Steps that remove the receipt of a VM's directory that goes."""
+    from ..steps.migrate import arrival_path
+
+    datastore = os.path.dirname(directory)
+    path = arrival_path(datastore, vm_key(directory))
+    if not request.look(path, where):
+        return []
+    return [Discard(where, path, os.path.join(shop, base(path)), datastore, "receipt")]
 
 
 def disk_names(host: Host, directory: str) -> list[str]:

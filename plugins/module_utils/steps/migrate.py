@@ -1,20 +1,20 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps of a live migration: room for disks that the hypervisor will copy, and the receipt for what was made."""
+"""Steps of migrations: room for disks that the hypervisor will copy, and receipts for directories that were made."""
 
 from __future__ import annotations
 
 import os
 
 from ..tools.codec import dumps, loads
-from ..tools.host import HIDDEN
+from ..tools.host import ARRIVED, HIDDEN
 from .base import Site, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
-#: Ends the name of a receipt; before it stands the VM's key.
+#: Ends the name of the receipt of ``premigrate``; before it stands the VM's key.
 RECEIPT = ".receipt"
 FORMAT = 1
 
@@ -124,24 +124,32 @@ class WriteReceipt(Step):
 
 
 def receipt_path(datastore: str, key: str) -> str:
-    """Where the receipt for a VM lies, beside its journal."""
+    """Where the receipt for a VM lies that is to come, beside its journal."""
     return os.path.join(datastore, HIDDEN, key + RECEIPT)
+
+
+def arrival_path(datastore: str, key: str) -> str:
+    """Where the receipt for a VM lies that came by ``mv``."""
+    return os.path.join(datastore, HIDDEN, key + ARRIVED)
 
 
 class Receipt:
     """What a receipt says.
 
     :ivar inode: that of the directory that was made; 0 when the receipt is none that this build can read.
+    :ivar origin: host and directory that the VM came from.
     :ivar rooms: when each empty image in it was made (its change time, in seconds), by its name there.
     """
 
     def __init__(self, text: str) -> None:
         self.inode = 0
+        self.origin = ("", "")
         self.rooms: dict[str, float] = {}
         try:
             found = loads(text.encode())
             if found["format"] == FORMAT:
                 self.rooms = {str(name): float(time) for name, time in found["rooms"].items()}
+                self.origin = (str(found["host"]), str(found["source"]))
                 self.inode = int(found["inode"])
         except (ValueError, KeyError, TypeError, AttributeError):
             pass

@@ -34,6 +34,9 @@ ARRIVED = ".arrived"
 #: Folder of files that were made for others to fetch; they dispose of them, or a sweep does after a day.
 EXPORTS = "exports"
 _EXPORT_SECONDS = 86400
+#: Folder of a workshop in which a stream lands. What a broken one left there stays for so long, for a run that goes on.
+KEPT = "kept"
+_KEPT_SECONDS = 86400
 _CHUNK = 1 << 20
 _SLICE = 64 << 20
 
@@ -179,14 +182,20 @@ class Host:
         _sync_directory(os.path.dirname(path))
 
     def place(self, path: str, text: str, digest: str, root: str) -> None:
-        """Write a new file that came as base64; ``OSError(EBADMSG)`` unless it has this SHA-256."""
+        """Write a new file that came as base64; ``OSError(EBADMSG)`` unless it has this SHA-256.
+
+        What an earlier try left in its place goes.
+        """
         import base64
         import hashlib
 
         data = base64.b64decode(text)
         if hashlib.sha256(data).hexdigest() != digest:
             raise OSError(errno.EBADMSG, "the data changed on its way", path)
-        handle = os.open(confine(root, path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        path = confine(root, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _unlink(path)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -353,9 +362,32 @@ class Host:
         """Make the workshop of an object whose lock is held; what a dead run left in it is removed first."""
         path = os.path.join(datastore, HIDDEN, key)
         if clear:
-            self.remove(path, datastore)
+            self.clear(datastore, key, True)
         os.makedirs(path, exist_ok=True)
         return path
+
+    def clear(self, datastore: str, key: str, keep: bool) -> bool:
+        """Remove the workshop of an object whose lock is held.
+
+        :param keep: spare what came of a stream that broke less than a day ago (:data:`KEPT`).
+        :returns: whether there is something that was spared.
+        """
+        path = os.path.join(datastore, HIDDEN, key)
+        if not (keep and _is_kept(os.path.join(path, KEPT))):
+            self.remove(path, datastore)
+            return False
+        for name in self.entries(path):
+            if name != KEPT:
+                self.remove(os.path.join(path, name), datastore)
+        return True
+
+    def unpack(self, kept: str, folder: str, names: Sequence[str], root: str) -> None:
+        """Put what came whole, under *names* in the folder *kept*, into another folder of the same workshop."""
+        kept, folder = confine(root, kept), confine(root, folder)
+        for name in names:
+            os.rename(os.path.join(kept, name), os.path.join(folder, name))
+        self.remove(kept, root)
+        self.remove_if_empty(os.path.dirname(kept), root)
 
     def sweep(self, datastore: str) -> list[str]:
         """Remove workshops that no journal speaks of and nobody else holds; their keys are returned.
@@ -391,8 +423,10 @@ class Host:
                 try:
                     # looked at again, now that nobody else can change it
                     if not os.path.exists(os.path.join(folder, key + ".journal")) and not (vm and os.path.lexists(vm)):
-                        self.remove(path, datastore)
-                        swept += [] if told else [key]
+                        if told:
+                            self.remove(path, datastore)
+                        elif not self.clear(datastore, key, True):
+                            swept.append(key)
                 finally:
                     if not ours:
                         self.unlock(datastore, key)
@@ -437,6 +471,15 @@ def _remove_old(path: str, seconds: float) -> None:
             os.unlink(path)
     except OSError:
         pass
+
+
+def _is_kept(path: str) -> bool:
+    """Whether something was written there not long ago."""
+    newest = 0.0
+    for place, _folders, files in os.walk(path):
+        for name in files:
+            newest = max(newest, os.lstat(os.path.join(place, name)).st_mtime)
+    return time.time() - newest < _KEPT_SECONDS
 
 
 def _unlink(path: str) -> None:

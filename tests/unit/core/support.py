@@ -101,10 +101,17 @@ class World:
         }
 
     def is_tidy(self) -> bool:
-        """Whether nothing is left of journals and workshops but the lock files; receipts are left on purpose."""
+        """Whether nothing is left of journals and workshops but the lock files; receipts are left on purpose.
+
+        That of a VM that was moved stands as long as the VM's directory.
+        """
         return all(
-            [name for name in names if name not in self.receipts()] == ["locks"] for names in self.hidden().values()
+            [name for name in names if name not in self.receipts() and not self._arrived(number, name)] == ["locks"]
+            for number, names in self.hidden().items()
         )
+
+    def _arrived(self, datastore: str, name: str) -> bool:
+        return name.endswith(".arrived") and (self.root / datastore / name[3 : -len(".arrived")]).is_dir()
 
     def receipts(self) -> list[str]:
         """Names of the receipts of live migrations, in all datastores."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from plugins.module_utils._errors import BadCall, Missing, Refused, StorageError
 from plugins.module_utils.drivers.registry import load
 from plugins.module_utils.steps.base import LEAD, PEER
 from tests.unit.core.cases import MIXED, QCOW2, SSH
-from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, kinds, plan, words
+from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World, act, kinds, plan, words
 
 SHARED = {"driver": "shared"}
 
@@ -361,13 +362,21 @@ def test_doubled_slashes_are_single_ones(world: World, path: str) -> None:
 
 
 def moving(world: World, driver: dict[str, Any], old: str, new: str, **more: Any) -> Any:
+    return plan("tm_mv", **driver, **ends(world, old, new), **more)
+
+
+def ends(world: World, old: str, new: str) -> dict[str, Any]:
+    """From where to where a VM goes."""
     datastores = {"source_datastore": world.root / old.split("/")[0], "datastore": world.root / new.split("/")[0]}
-    return plan("tm_mv", **driver, **datastores, source=world.root / old, destination=world.root / new, **more)
+    return {**datastores, "source": world.root / old, "destination": world.root / new}
+
+
+RECEIPT = "note what was made in /101/.one_storage/vm-5.arrived"
 
 
 def test_mv_within_one_file_system_renames(world: World) -> None:
     stale(world)
-    assert words(moving(world, QCOW2, "100/5", "101/5"), world) == ["move /100/5 to /101/5"]
+    assert words(moving(world, QCOW2, "100/5", "101/5"), world) == [RECEIPT, "move /100/5 to /101/5"]
 
 
 def test_mv_onto_something_copies_first(world: World) -> None:
@@ -375,6 +384,7 @@ def test_mv_onto_something_copies_first(world: World) -> None:
     (world.root / "101/5").mkdir()
     assert words(moving(world, QCOW2, "100/5", "101/5"), world) == [
         "copy /100/5 with all in it",
+        RECEIPT,
         "put the directory /101/5 in place, instead of the old one",
         "remove the directory /100/5",
     ]
@@ -384,6 +394,7 @@ def test_mv_with_the_ssh_driver_on_one_host(world: World) -> None:
     stale(world)
     assert words(moving(world, SSH, "100/5", "101/5"), world) == [
         "bring over /100/5",
+        RECEIPT,
         "put the directory /101/5 in place",
         "write 'ssh' to /101/.monitor",
         "remove the directory /100/5",
@@ -392,8 +403,49 @@ def test_mv_with_the_ssh_driver_on_one_host(world: World) -> None:
 
 @pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
 def test_mv_that_was_done_is_a_success(world: World, driver: dict[str, Any]) -> None:
-    (world.root / "101/5").mkdir()
-    assert moving(world, driver, "100/5", "101/5") == {"path": str(world.root / "101/5")}
+    stale(world)
+    act("tm_mv", **driver, **ends(world, "100/5", "101/5"))
+    again = act("tm_mv", **driver, **ends(world, "100/5", "101/5"))
+    assert again["changed"] is False and again["path"] == str(world.root / "101/5")
+
+
+@pytest.mark.parametrize("how", ["no receipt", "another directory", "another source", "not readable"])
+@pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
+def test_mv_without_a_source_needs_proof(world: World, driver: dict[str, Any], how: str) -> None:
+    """A directory that stands at the destination may be anyone's, and the source just not mounted."""
+    stale(world)
+    there, receipt = world.root / "101/5", world.root / "101/.one_storage/vm-5.arrived"
+    act("tm_mv", **driver, **ends(world, "100/5", "101/5"))
+    source = "100/5"
+    if how == "no receipt":
+        receipt.unlink()
+    elif how == "another directory":
+        there.rename(world.root / "101/6")
+        there.mkdir()
+    elif how == "another source":
+        source = "2/5"
+    else:
+        receipt.write_text("{torn")
+    before = world.tree()
+    with pytest.raises(Missing, match=rf"/{source} is not there, and nothing shows that .*/101/5 on .* is all of it"):
+        act("tm_mv", **driver, **ends(world, source, "101/5"))
+    assert world.tree() == before
+
+
+@pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
+def test_the_receipt_of_a_move_goes_with_its_directory(world: World, driver: dict[str, Any]) -> None:
+    stale(world)
+    act("tm_mv", **driver, **ends(world, "100/5", "101/5"))
+    act("tm_mv", **driver, **ends(world, "101/5", "100/5"))
+    assert not (world.root / "101/.one_storage/vm-5.arrived").exists()
+    act("tm_delete", **driver, datastore=world.system, path=world.root / "100/5")
+    assert not (world.root / "100/.one_storage/vm-5.arrived").exists()
+    # somebody else's delete leaves it to whoever comes by
+    stale(world)
+    act("tm_mv", **driver, **ends(world, "100/5", "101/5"))
+    shutil.rmtree(world.root / "101/5")
+    act("tm_mkswap", **driver, datastore=world.root / "101", destination=world.root / "101/7/disk.0", size=1)
+    assert not (world.root / "101/.one_storage/vm-5.arrived").exists()
 
 
 @pytest.mark.parametrize("driver", [QCOW2, SSH, MIXED], ids=str)
@@ -653,4 +705,4 @@ def test_mv_between_datastores_that_do_not_lie_side_by_side_copies(world: World)
         datastore=far,
         source_datastore=world.root / "100",
     )
-    assert kinds(said) == ["copy-tree", "publish-for-good", "discard"]
+    assert kinds(said) == ["copy-tree", "write-receipt", "publish-for-good", "discard"]
