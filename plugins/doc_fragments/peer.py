@@ -33,8 +33,16 @@ options:
         asked again until then.
     type: int
     default: 30
+  limit_rate:
+    description:
+      - Most bytes per second that go from one host to the other. A number, with K, M or G for powers of 1024
+        (C(LIMIT_TRANSFER_BW) of the system datastore, or the setting of that name). Empty for no limit.
+    type: str
+    default: ''
 notes:
-  - To the peer goes one SSH session, and one more for each stream of data. What is sent is hashed at both ends.
+  - To the peer goes one SSH session. What is sent is hashed at both ends, and holes do not travel.
+  - When the connection breaks, what has come is kept for a day in the workshop of the receiver, and the same action run
+    again compares it with the source, and is sent the rest.
   - With O(peer) set, C(become) is of use only if the user that one becomes can log in on the peer by key. An SSH
     agent that was forwarded does not reach that user.
 """

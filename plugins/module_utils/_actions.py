@@ -78,6 +78,7 @@ _PEER: Spec = {
     "peer_python": _text("/usr/bin/python3"),
     "ciphers": _text(CIPHERS),
     "connect_timeout": _number(30),
+    "limit_rate": _text(""),
 }
 _SYSTEM: Spec = {"system_driver": _text("")}
 _FORCE: Spec = {"force": _flag(False)}
@@ -175,6 +176,42 @@ _BACKUP_FREEZE: Spec = {
     "freeze_timeout": _number(60),
 }
 _BACKUP_END: Spec = {"failed": _flag(False)}
+#: Where backups are kept, and how: of the drivers rsync and restic.
+_REPOSITORY: Spec = {
+    "repository_host": _text(""),
+    "repository_user": _text(""),
+    "repository_args": _list(),
+    "repository_backend": _text("sftp", choices=["sftp", "local", "s3"]),
+    "repository_program": _text("restic"),
+    "repository_password": _secret(),
+    "repository_bandwidth": _number(-1),
+    "repository_connections": _number(5),
+    "repository_processors": _number(-1),
+    "repository_compression": _text("auto", choices=["auto", "off", "max"]),
+    "repository_tmp_dir": _text("/var/tmp"),
+    "repository_sparsify": _flag(False),
+    "repository_prune_max_repack": _text(""),
+    "repository_prune_max_unused": _text("0"),
+    "repository_s3_access_key_id": _secret(),
+    "repository_s3_secret_access_key": _secret(),
+    "repository_s3_bucket": _text(""),
+    "repository_s3_region": _text("us-east-1"),
+    "repository_s3_endpoint": _text("s3.amazonaws.com"),
+    "repository_s3_path_style": _flag(False),
+    "repository_s3_cacert": _text(""),
+    "repository_s3_insecure_tls": _flag(False),
+}
+#: Whose backups, and which of them: increments as ``<number>:<reference>``, the oldest first.
+_KEPT: Spec = {"vm_id": _number(-1), "backup_job_id": _number(-1), "increments": _list()}
+#: How far the copying of a backup is held back, -1 for not at all.
+_CONFINED: Spec = {
+    "nice": _number(-1),
+    "ionice": _number(-1),
+    "max_riops": _number(-1),
+    "max_wiops": _number(-1),
+    "cpu_quota": _number(-1),
+    "memory_max_mb": _number(-1),
+}
 
 ACTIONS: dict[str, Action] = {
     "ds_cp": Action(
@@ -205,14 +242,61 @@ ACTIONS: dict[str, Action] = {
         _FILESYSTEM,
         {"format": _text("raw", choices=[*_FORMATS, "swap", "save_as"]), "size": _number(required=True)},
     ),
-    "ds_rm": Action("ds", "rm", _COMMON, _DATASTORE, {"source": _text(required=True)}),
+    "ds_rm": Action("ds", "rm", _COMMON, _DATASTORE, _REPOSITORY, _KEPT, {"source": _text(required=True)}),
     "ds_stat": Action(
         "ds",
         "stat",
         _COMMON,
         _DIRECTORIES,
         _SOURCE,
-        {"source": _text(required=True), "decompress": _flag(True), "plain": _flag(False)},
+        _REPOSITORY,
+        {
+            "source": _text(required=True),
+            "decompress": _flag(True),
+            "plain": _flag(False),
+            "datastore": _text(""),
+            "backup_job_id": _number(-1),
+        },
+    ),
+    "ds_backup": Action(
+        "ds",
+        "backup",
+        _COMMON,
+        _DATASTORE,
+        _REPOSITORY,
+        _CONFINED,
+        _PEER,
+        {
+            "datastore_id": _number(required=True),
+            "source": _text(required=True),
+            "vm_id": _number(required=True),
+            "backup_job_id": _number(-1),
+        },
+    ),
+    "ds_backup_cancel": Action(
+        "ds", "backup_cancel", _COMMON, {"source": _text(required=True), "patience": _number(60)}
+    ),
+    "ds_ls": Action(
+        "ds",
+        "ls",
+        _COMMON,
+        _DATASTORE,
+        _REPOSITORY,
+        _KEPT,
+        {"datastore_id": _number(required=True), "increment_id": _number(-1), "format": _text("raw")},
+    ),
+    "ds_increment_flatten": Action(
+        "ds",
+        "increment_flatten",
+        _COMMON,
+        _DATASTORE,
+        _REPOSITORY,
+        _KEPT,
+        _CONFINED,
+        {"datastore_id": _number(required=True), "keep_last": _number(required=True), "format": _text("raw")},
+    ),
+    "ds_backup_verify": Action(
+        "ds", "backup_verify", _COMMON, _DATASTORE, _REPOSITORY, _KEPT, {"contents": _flag(True)}
     ),
     "ds_clone": Action(
         "ds",
@@ -229,7 +313,7 @@ ACTIONS: dict[str, Action] = {
     "ds_snap_delete": Action("ds", "snap_delete", _COMMON, _SNAPSHOT, {"allow_orphans": _flag(False)}),
     "ds_snap_revert": Action("ds", "snap_revert", _COMMON, _SNAPSHOT),
     "ds_snap_flatten": Action("ds", "snap_flatten", _COMMON, _SNAPSHOT),
-    "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE),
+    "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE, _REPOSITORY),
     "ds_export": Action(
         "ds",
         "export",
@@ -337,9 +421,7 @@ ACTIONS: dict[str, Action] = {
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
     "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES),
-    "tm_prebackup_live": Action(
-        "tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _BACKUP_GUEST, _BACKUP_FREEZE
-    ),
+    "tm_prebackup_live": Action("tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _BACKUP_GUEST, _BACKUP_FREEZE),
     "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
     "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
     "tm_monitor": Action("tm", "monitor", _COMMON, _DATASTORE, {"vm_disks": _flag(True)}),

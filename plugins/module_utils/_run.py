@@ -232,7 +232,19 @@ def _site(action: str, options: dict[str, Any], driver: Driver, number: str, mod
         options["peer_python"], options["ciphers"], options["connect_timeout"], options["stall_timeout"], mode.shared
     )
     streams = action in driver.stream_actions and not mode.check
-    return Site(lead, peer.connect(name, settings, streams), number, timeouts, mode.check)
+    rate = _rate(options["limit_rate"])
+    site = Site(lead, peer.connect(name, settings, streams), number, timeouts, mode.check)
+    site.rate = rate
+    return site
+
+
+def _rate(text: str) -> int:
+    """Bytes per second; nothing more is loaded where there is no limit."""
+    if not text:
+        return 0
+    from .tools.sources import rate_of
+
+    return rate_of(text)
 
 
 def _hang_up(site: Site) -> None:

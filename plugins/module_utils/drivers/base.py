@@ -79,7 +79,7 @@ class Driver:
     #: not be the front-end. What is not named leads on the node.
     leads: dict[str, str] = {}
     peer_actions: tuple[str, ...] = ()
-    #: Of these, actions that as good as always stream data: the connection for it is made beside the first one.
+    #: Of these, actions that as good as always stream data: they have a connection of their own from the beginning.
     stream_actions: tuple[str, ...] = ()
     #: Actions that only look: no lock, no journal.
     looking: tuple[str, ...] = ()

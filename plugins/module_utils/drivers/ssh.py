@@ -49,7 +49,7 @@ class Ssh(Backups, MigratingOver, LiveSavingOver, VmMonitor):
         "cpds": "frontend",
     }
     peer_actions = ("clone", "ln", "mv", "mvds", "cpds", "context", *HOOKS)
-    stream_actions = ("mv",)
+    stream_actions = ("clone", "ln", "mv", "mvds", "cpds")
 
     # ------------------------------------------------------------ clone, ln
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import StorageError, ToolFailed, from_os, one_line
-from ..tools.host import HIDDEN, PROBE
+from ..tools.host import HIDDEN, PROBE, STATUS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from ..tools.host import Host
+    from ..tools.progress import Progress
 
 LEAD = "lead"
 PEER = "peer"
@@ -42,6 +43,8 @@ class Site:
     :ivar private: URLs with a password in them, by what is shown, and journalled, in their place.
     :ivar figures: what the action's result tells of a long step: bytes, seconds.
     :ivar warnings: what went wrong without harm to the action, for people and logs.
+    :ivar rate: most bytes per second that go from host to host; 0 for no limit.
+    :ivar desk: the lead's own workshop, of all runs: beside it lies what tells how far a long step is. Empty without.
     """
 
     def __init__(self, lead: Host, peer: Host | None, run: str, timeouts: Timeouts, check: bool = False) -> None:
@@ -54,6 +57,8 @@ class Site:
         self.private: dict[str, str] = {}
         self.figures: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.rate = 0
+        self.desk = ""
         self._same: dict[tuple[str, str], bool] = {}
 
     def same_storage(self, here: str, there: str) -> bool:
@@ -81,19 +86,33 @@ class Site:
         if text:
             self.warnings.append(text)
 
+    def progress(self, what: str, total: int | None = None) -> Progress:
+        """What tells others how far a step is.
+
+        :param what: the step, in words.
+        :param total: bytes that are expected; None when nobody knows yet.
+        """
+        from ..tools.progress import Progress
+
+        status, fresh = (self.desk + STATUS, os.path.join(self.desk, "status")) if self.desk else ("", "")
+        return Progress(status, fresh, self.run, what, total)
+
     def host(self, where: str) -> Host:
         """The host of that role; an action on one host has the lead in both."""
         return self.peer if where == PEER and self.peer is not None else self.lead
 
-    def command(self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False, size: int = 0) -> str:
+    def command(
+        self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False, size: int = 0, more: int = 0
+    ) -> str:
         """Run a tool on a host and return its stdout.
 
         :param doing: what is being done, for the sentence: ``create the image /x``.
+        :param more: seconds that it may take beyond the usual deadline, as it has so much to go through.
         :param untrusted: the tool reads what a stranger wrote, and is limited; *size* as in :func:`limits`.
         :raises ToolFailed: with the tool's last words.
         """
         host = self.host(where)
-        result = host.run(list(argv), self.timeouts.command, limits(size) if untrusted else [])
+        result = host.run(list(argv), self.timeouts.command + more, limits(size) if untrusted else [])
         if result["rc"] != 0:
             said = str(result["err"]).strip() or f"{argv[0]} ended with code {result['rc']}"
             detail = f"{' '.join(argv)}: code {result['rc']}: {said}"
@@ -141,6 +160,9 @@ class Step:
 
     def complete(self, site: Site) -> None:
         """Finish what a dead run began in a final step, when it had come past the point of no return."""
+
+    def ended(self, site: Site) -> None:
+        """What is left to do once the action is over and somebody has its answer; done again when that was cut short."""
 
     def changes(self) -> tuple[str, str] | None:
         """Path and its state afterwards, for the diff; None for steps that only prepare."""
@@ -190,7 +212,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import fetch, files, images, layers, live, migrate, transfer  # noqa: F401
+    from . import backup, fetch, files, images, layers, live, marks, migrate, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Busy, Cancelled, NoAccess, NoSpace, StorageError, from_os
+from .._errors import Busy, Cancelled, DeadlineOver, NoAccess, NoSpace, StorageError, Unreachable, from_os
 from ..tools.host import HIDDEN
 from .base import LEAD, PEER, Site, Step
 from .claim import Claim
@@ -58,6 +58,7 @@ class Executor:
         self._count = 0
         self._fault = fault
         self._shops = False
+        self._whole = False
         self._covered: list[Claim] = []
         self._locked: list[Claim] = []
         self._real: dict[Claim, str] = {}
@@ -178,6 +179,8 @@ class Executor:
                 host.make_directory(claim.shop(self.site.run))
             except OSError as error:
                 raise from_os(error, f"prepare {claim.datastore}/{HIDDEN}", host.name) from error
+        home = self._home()
+        self.site.desk = os.path.join(home.datastore, HIDDEN, home.key)
 
     # ---------------------------------------------------------------- steps
 
@@ -250,7 +253,10 @@ class Executor:
             for step in reversed(self._undoable):
                 step.undo(self.site)
             error.undone = "what was done stays, run it again to finish" if self._forward else "nothing was changed"
-            self.leave()
+            # an image that oned would never hear of is not tried again either
+            goes_on = not self._keeps and isinstance(error, (Unreachable, DeadlineOver, Cancelled))
+            if self.leave(keep=goes_on):
+                error.undone += ", and what has come is kept for a day for a run that goes on with it"
         except (OSError, StorageError) as trouble:
             # the journal stays: the next action on this object tries again
             error.undone = f"taking it back failed too: {trouble}"
@@ -266,19 +272,27 @@ class Executor:
         :param delivered: whether somebody got the answer; without it a work that keeps is not whole.
         """
         if self.journal and delivered == self._keeps:
+            self._whole = True
             try:
                 self.journal.end(durable=self._keeps)
             except OSError:
                 # the disk is full: the journal goes a moment later, which says the same
                 pass
 
-    def leave(self) -> None:
-        """End the run: what was set aside is deleted, the journal goes, the locks are given back."""
+    def leave(self, keep: bool = False) -> bool:
+        """End the run: what was set aside is deleted, the journal goes, the locks are given back.
+
+        :param keep: what came of a stream that broke stays for a rerun.
+        :returns: whether there is something that stays.
+        """
+        kept = False
+        if self._whole:
+            self._after()
         if self._shops:
             for claim in self._workshops():
                 host = self.site.host(claim.where)
                 try:
-                    host.remove(os.path.join(claim.datastore, HIDDEN, claim.key), claim.datastore)
+                    kept = host.clear(claim.datastore, claim.key, keep) or kept
                 except OSError as error:
                     raise from_os(error, f"empty the workshop of {claim.key}", host.name) from error
             self._shops = False
@@ -287,6 +301,18 @@ class Executor:
             self.journal = None
         for claim in reversed(self.claims):
             self.site.host(claim.where).unlock(claim.datastore, claim.key)
+        return kept
+
+    def _after(self) -> None:
+        """Do what steps have left for when the answer is out. It stands, so nothing of this makes the action fail."""
+        try:
+            for step in self.changed:
+                step.ended(self.site)
+        except (OSError, StorageError):
+            # the journal stays: the next action on this object tries again
+            if self.journal:
+                self.journal.leave()
+                self.journal = None
 
 
 def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None]) -> None:
@@ -295,14 +321,20 @@ def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]]
     if not os.path.exists(path):
         return
     found = Found(path, load)
-    if not found.ended:
-        begun = [step for number, step in enumerate(found.steps) if number in found.begun]
-        here = [step for step in begun if step.where == LEAD or not found.head.get("peer")]
+    begun = [step for number, step in enumerate(found.steps) if number in found.begun]
+    peer, keeps = found.head.get("peer"), found.head.get("keeps")
+    # what nobody heard of is taken back on the other host too, when this action has the same one
+    both = keeps and site.peer is not None and site.peer.name == peer
+    here = [step for step in begun if step.where == LEAD or not peer or both]
+    if found.ended:
+        for step in here:
+            step.ended(site)
+    else:
         # a machine that lost power may have lost the removal of a journal whose work was whole
         whole = len(begun) == len(found.steps) and all(step.done(site) for step in here if step.changes())
-        if found.head.get("keeps") or not whole:
+        if keeps or not whole:
             for step in reversed(here):
-                if isinstance(step, Publish) and not found.head.get("keeps"):
+                if isinstance(step, Publish) and not keeps:
                     # a new image's name is its own, but a VM's disk may have been made anew, or used, since
                     step.until = found.written + _SOON
                 # behind a point of no return the driver goes on; one that was begun and not reached is undone too
@@ -311,7 +343,8 @@ def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]]
                     if step.done(site):
                         break
                 step.undo(site)
-    site.lead.remove(os.path.join(datastore, HIDDEN, key), datastore)
+    # what came of a broken stream may be gone on with, but not by a work that nobody asks for again
+    site.lead.clear(datastore, key, not keeps)
     os.unlink(path)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 
 from .._errors import Refused, StorageError
-from ..tools.host import HIDDEN, STATUS
 from .base import Site, Step
 
 TYPE_CHECKING = False
@@ -99,11 +98,7 @@ class Fetch(Step):
         return open_source(source, options)
 
     def _take(self, site: Site, source: Source) -> None:
-        from ..tools.progress import Progress
-
-        workshop = os.path.dirname(os.path.dirname(self.part))
-        status = workshop + STATUS if os.path.basename(os.path.dirname(workshop)) == HIDDEN else ""
-        progress = Progress(status, os.path.join(workshop, "status"), site.run, self.words(), source.length)
+        progress = site.progress(self.words(), source.length)
         try:
             taken = self._copied(site, source, progress) if self._is_plain(source) else self._passed(source, progress)
         except (OSError, StorageError) as error:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 
+from .._errors import StorageError
+from ..tools.host import HIDDEN, KEPT
 from .base import LEAD, Site, Step, shown
 
 TYPE_CHECKING = False
@@ -54,6 +56,9 @@ class Send(Step):
 
     Both ends hash what passes; the receiver has it on disk before the step ends. Where both are one host it is a copy.
 
+    It lands in a folder of its own in the workshop, whose name follows from what is sent: when the connection breaks,
+    the same step of a later run finds it there and asks for the rest alone.
+
     :param where: the host that receives.
     :param entries: (path at the sender, name at the receiver).
     :param folder: directory in the receiver's workshop.
@@ -66,18 +71,35 @@ class Send(Step):
         self.entries = entries
         self.folder = folder
         self.inside = inside
+        self.kept = _landing(folder, entries)
 
     def words(self) -> str:
         return "bring over " + " and ".join(shown(path) for path, _name in self.entries)
 
     def do(self, site: Site) -> None:
-        site.host(self.where).make_directory(self.folder)
+        host = site.host(self.where)
+        host.make_directory(self.folder)
         if site.peer is None:
             for path, name in self.entries:
                 site.lead.copy_tree(path, os.path.join(self.folder, name), self.inside)
             return
         peer: Peer = site.peer  # type: ignore[assignment]
-        if self.where == LEAD:
-            peer.pull(self.entries, self.folder)
-        else:
-            peer.push(self.entries, self.folder)
+        progress = site.progress(self.words())
+        move = peer.pull if self.where == LEAD else peer.push
+        try:
+            move(self.entries, self.kept, site.rate, progress)
+            host.unpack(self.kept, self.folder, [name for _path, name in self.entries], self.inside)
+        except (OSError, StorageError) as error:
+            progress.end(str(error))
+            raise
+        progress.end()
+
+
+def _landing(folder: str, entries: list[list[str]]) -> str:
+    """Where a stream lands: in the workshop that *folder* is in, but not in the part of it that is one run's."""
+    import zlib
+
+    before, _hidden, after = folder.partition(f"/{HIDDEN}/")
+    key = after.partition("/")[0]
+    # whatever lies there is compared with what is sent, so a name that two plans share costs time and no more
+    return os.path.join(before, HIDDEN, key, KEPT, f"{zlib.crc32(repr(entries).encode()):08x}")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The peer's side: serves calls of :class:`.host.Host`, or one stream of data, on stdin and stdout.
+"""The peer's side: serves calls of :class:`.host.Host`, and streams of files, on stdin and stdout.
 
 Sent to the peer as source together with what it imports; standard library only.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from _thread import start_new_thread
 
@@ -33,11 +32,19 @@ def serve(name: str) -> None:
     lifeline = Lifeline(wire, ended)
     host = Host(name)
     wire.send({"ready": name})
-    while True:
-        call = lifeline.next()
-        if call is None:
-            return
-        wire.send(_answer(host, call))
+    try:
+        while True:
+            call = lifeline.next()
+            if call is None:
+                return
+            if call.get("do") == "receive":
+                _receive(wire, lifeline, *call["with"])
+            elif call.get("do") == "send":
+                _send(wire, lifeline, *call["with"])
+            elif "do" in call:
+                wire.send(_answer(host, call))
+    except Gone:
+        ended()
 
 
 def _answer(host: Host, call: dict[str, Any]) -> dict[str, Any]:
@@ -49,50 +56,51 @@ def _answer(host: Host, call: dict[str, Any]) -> dict[str, Any]:
         return {"error": [error.errno or errno.EIO, error.strerror or str(error), error.filename]}
 
 
-def receive(folder: str, stall: float) -> None:
-    """Write the stream on stdin below *folder* and answer with what was written."""
-    from . import stream
+def _receive(wire: Wire, lifeline: Lifeline, folder: str, stall: float) -> None:
+    """Write the stream that follows below *folder*."""
+    from . import landing
 
-    wire = Wire(0, 1)
-    wire.send({"ready": folder})
-    _beat(wire)
-    try:
-        answer = stream.receive(folder, 0, stall)
-    except OSError as error:
-        _complain(error)
-        try:
-            wire.send({"error": [error.errno or errno.EIO, error.strerror or str(error)]})
-        except Gone:
-            pass
-        raise SystemExit(1) from None
-    wire.send(answer)
-
-
-def send(entries: list[list[str]], stall: float) -> None:
-    """Write files of this host as a stream to stdout."""
-    from . import stream
-
-    Wire(0, 1).send({"ready": len(entries)})
-    try:
-        stream.send(entries, 1, stall)
-    except OSError as error:
-        _complain(error)
-        raise SystemExit(1) from None
-
-
-def _beat(wire: Wire) -> None:
-    """Say that we live while the disk takes its time."""
+    working = [True]
 
     def beat() -> None:
-        while True:
+        # the lifeline, which beats else, does not read now; the disk may take its time
+        while working:
             time.sleep(BEAT)
             try:
-                wire.send({"beat": True})
+                wire.beat()
             except Gone:
                 return
 
     start_new_thread(beat, ())
+    try:
+        landing.receive(folder, 0, wire.send, stall)
+    except OSError as error:
+        _go_on_after(error)
+    finally:
+        working.clear()
+        lifeline.resume()
 
 
-def _complain(error: OSError) -> None:
-    sys.stderr.write(f"errno {error.errno or errno.EIO}: {error.strerror or error}\n")
+def _send(wire: Wire, lifeline: Lifeline, entries: list[list[str]], stall: float, rate: int) -> None:
+    """Write files of this host as a stream to stdout."""
+    from . import stream
+
+    def hear(wait: bool) -> dict[str, Any] | None:
+        return lifeline.next() if wait else lifeline.poll()
+
+    wire.hush()
+    wire.send({"data": True})
+    try:
+        stream.send(entries, 1, hear, stall, rate)
+    except OSError as error:
+        _go_on_after(error)
+    finally:
+        wire.hush(False)
+
+
+def _go_on_after(error: OSError) -> None:
+    """The other end knows of an error of a file; without a connection there is nothing left to do."""
+    from .flow import Broken
+
+    if isinstance(error, (ConnectionError, TimeoutError, Broken)):
+        raise SystemExit(3) from None

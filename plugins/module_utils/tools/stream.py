@@ -1,17 +1,9 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends files, links and directories over a byte stream with their holes, hashed at both ends.
+"""Sends files, links and directories over a byte stream with their holes, every stretch of data with its digest.
 
-Standard library only: the lead sends this file to a peer together with :mod:`.host`.
-
-The stream is a sequence of records, each a head (kind, two numbers) and a body:
-
-* ``N``: a new entry; the body is JSON with name, kind, size or link target;
-* ``D``: data of the current file at an offset;
-* ``Z``: the end; the body is the sender's digest over all that went before.
-
-The receiver answers with one frame (:mod:`.wire` style): its own digest and the bytes it wrote, after everything is on
-disk. Neither end holds more than a few chunks in memory.
+Standard library and what :mod:`.peer` sends only. Records go one way (:mod:`.flow`); frames (:mod:`.wire`) come back
+from the receiver (:mod:`.landing`): what it has from an earlier try, ``go``, and at the end the result or an error.
 """
 
 from __future__ import annotations
@@ -19,188 +11,207 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import select
 import stat
-import struct
 
-from .codec import dumps, loads
+from .codec import dumps
 from .command import going_on
+from .flow import BLOCK, DIGEST, PIECE, Known, Outflow, Unwatched, digest_of
 from .host import extents, is_socket
+from .pace import Pace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-CHUNK = 1 << 20
-_HEAD = struct.Struct(">cQQ")
+    #: Gives the receiver's next frame; with False only one that is there already.
+    Hear = Callable[[bool], "dict[str, Any] | None"]
 
 
-class _Pipe:
-    """A file descriptor whose every read and write must make progress within *stall* seconds."""
+def send(
+    entries: list[list[str]], handle: int, hear: Hear, stall: float, rate: int = 0, watch: Any = None
+) -> dict[str, Any]:
+    """Send each (path, name) of *entries*, directories with all in them; the receiver's result is returned.
 
-    def __init__(self, handle: int, stall: float) -> None:
-        self.handle = handle
-        self.stall = stall
-        self.digest = hashlib.blake2b(digest_size=32)
-        os.set_blocking(handle, False)
+    After an ``OSError`` of a file, here or there, the connection can go on to be used; when it is the connection
+    itself, ``ConnectionError`` or ``TimeoutError``, it cannot.
 
-    def write(self, data: bytes) -> None:
-        self.digest.update(data)
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self.handle, view) :]
-            except BlockingIOError:
-                if not select.select([], [self.handle], [], self.stall)[1]:
-                    raise TimeoutError(errno.ETIMEDOUT, f"no data moved for {self.stall:g} seconds") from None
-
-    def read(self, size: int, count: bool = True) -> bytes:
-        parts = []
-        missing = size
-        while missing:
-            try:
-                data = os.read(self.handle, missing)
-            except BlockingIOError:
-                if not select.select([self.handle], [], [], self.stall)[0]:
-                    raise TimeoutError(errno.ETIMEDOUT, f"no data moved for {self.stall:g} seconds") from None
-                continue
-            if not data:
-                raise ConnectionError(errno.EPIPE, "the stream ended early")
-            parts.append(data)
-            missing -= len(data)
-        whole = b"".join(parts)
-        if count:
-            self.digest.update(whole)
-        return whole
-
-
-def send(entries: list[list[str]], handle: int, stall: float) -> str:
-    """Send each (path, name) of *entries*, directories with all in them; the digest of the stream is returned."""
-    pipe = _Pipe(handle, stall)
-    for path, name in entries:
-        _send_entry(pipe, path, name)
-    ours = pipe.digest.hexdigest()
-    body = ours.encode()
-    pipe.write(_HEAD.pack(b"Z", 0, len(body)) + body)
-    return ours
-
-
-def _send_entry(pipe: _Pipe, path: str, name: str) -> None:
-    if os.path.islink(path):
-        _announce(pipe, {"name": name, "kind": "link", "target": os.readlink(path)})
-    elif os.path.isdir(path):
-        _announce(pipe, {"name": name, "kind": "directory"})
-        for child in sorted(os.listdir(path)):
-            if not is_socket(os.path.join(path, child)):
-                _send_entry(pipe, os.path.join(path, child), f"{name}/{child}")
-    else:
-        _send_file(pipe, path, name)
-
-
-def _announce(pipe: _Pipe, entry: dict[str, Any]) -> None:
-    body = dumps(entry)
-    pipe.write(_HEAD.pack(b"N", 0, len(body)) + body)
-
-
-def _send_file(pipe: _Pipe, path: str, name: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        before = os.fstat(handle)
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(errno.EINVAL, "this is not a regular file", path)
-        size = before.st_size
-        _announce(pipe, {"name": name, "kind": "file", "size": size, "mode": before.st_mode & 0o777})
-        for start, end in extents(handle, size):
-            while start < end:
-                going_on()
-                data = os.pread(handle, min(CHUNK, end - start), start)
-                if not data:
-                    raise OSError(errno.EIO, "the file became shorter while it was read", path)
-                pipe.write(_HEAD.pack(b"D", start, len(data)))
-                pipe.write(data)
-                start += len(data)
-        after = os.fstat(handle)
-        if (size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise OSError(errno.EAGAIN, "the file changed while it was read", path)
-    finally:
-        os.close(handle)
-
-
-def receive(folder: str, handle: int, stall: float) -> dict[str, Any]:
-    """Write what comes below *folder* (which is there and empty); the digest and the bytes of data are returned.
-
-    :raises OSError: EBADMSG when the stream is not what the sender hashed, or names a path outside *folder*.
+    :param hear: gives the frames that the receiver sends.
+    :param stall: seconds without progress after which it fails.
+    :param rate: most bytes per second; 0 for no limit.
+    :param watch: told of every byte that is behind us (:class:`.flow.Unwatched`).
     """
-    pipe = _Pipe(handle, stall)
-    total = 0
-    file = -1
-    limit = 0
+    sender = _Sender(handle, hear, stall, rate, watch or Unwatched())
     try:
-        while True:
-            going_on()
-            before = pipe.digest.hexdigest()
-            kind, offset, length = _HEAD.unpack(pipe.read(_HEAD.size))
-            if length > CHUNK:
-                raise OSError(errno.EBADMSG, "the stream is broken")
-            body = pipe.read(length)
-            if kind == b"D" and file >= 0 and offset + length <= limit:
-                _write_at(file, body, offset)
-                total += length
-            elif kind == b"N":
-                file = _close(file)
-                file, limit = _new_entry(folder, loads(body))
-            elif kind == b"Z" and not offset:
-                file = _close(file)
-                if body.decode() != before:
-                    raise OSError(errno.EBADMSG, "the data changed on its way")
-                _sync(folder)
-                return {"digest": before, "bytes": total}
-            else:
-                raise OSError(errno.EBADMSG, "the stream is broken")
-    except (ValueError, TypeError, KeyError, OverflowError):
-        # what should be a name, a number or JSON is none
-        raise OSError(errno.EBADMSG, "the stream is broken") from None
+        return sender.send(entries)
     finally:
-        _close(file)
+        os.set_blocking(handle, True)
 
 
-def _new_entry(folder: str, entry: dict[str, Any]) -> tuple[int, int]:
-    name = str(entry["name"])
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        raise OSError(errno.EBADMSG, "the stream names a path outside its folder", name)
-    path = os.path.join(folder, name)
-    if os.path.realpath(os.path.dirname(path)) != os.path.join(os.path.realpath(folder), os.path.dirname(name)).rstrip(
-        "/"
-    ):
-        raise OSError(errno.EBADMSG, "the stream names a path outside its folder", name)
-    if entry["kind"] == "link":
-        os.symlink(str(entry["target"]), path)
-        return -1, 0
-    if entry["kind"] == "directory":
-        os.mkdir(path)
-        return -1, 0
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, int(entry["mode"]) & 0o777 | 0o600)
-    os.ftruncate(file, int(entry["size"]))
-    return file, int(entry["size"])
+class _Sender:
+    """One stream on its way."""
+
+    def __init__(self, handle: int, hear: Hear, stall: float, rate: int, watch: Any) -> None:
+        self._out = Outflow(handle, stall)
+        self._hear = hear
+        self._watch = watch
+        self._pace = Pace(rate)
+        self._room = memoryview(bytearray(BLOCK))
+        self._piece = self._pace.block(PIECE)
+        self._offers: dict[str, Known] = {}
+        self._heard: dict[str, Any] | None = None
+
+    def send(self, entries: list[list[str]]) -> dict[str, Any]:
+        try:
+            self._listen()
+            self._watch.total = sum(map(_data_of, (path for path, _name in entries)))
+            self._out.record(b"T", self._watch.total)
+            for path, name in entries:
+                self._entry(path, name)
+            self._out.record(b"Z", 0, self._out.words.digest())
+            self._out.flush()
+        except OSError as error:
+            if self._out.broken:
+                raise
+            self._give_up(error)
+            raise
+        return self._closing()
+
+    def _listen(self) -> None:
+        """What the receiver has already."""
+        while True:
+            frame = self._next()
+            if frame.get("go"):
+                return
+            known = self._offers.setdefault(str(frame["have"]), Known())
+            for number, digest in frame["blocks"]:
+                known.add(int(number), bytes.fromhex(digest))
+
+    def _next(self) -> dict[str, Any]:
+        """The receiver's next frame; an error of its own is raised here."""
+        frame = self._heard or self._hear(True)
+        if frame is None:
+            raise ConnectionError(errno.EPIPE, "the receiver is gone")
+        if "error" in frame:
+            self._heard = frame
+            raise OSError(*frame["error"])
+        return frame
+
+    def _closing(self) -> dict[str, Any]:
+        return self._next()
+
+    def _give_up(self, error: OSError) -> None:
+        """Tell the receiver, unless that is what it told us, and wait for its last word."""
+        self._out.record(b"X", 0, b"" if self._heard else dumps([error.errno or errno.EIO, _said(error)]))
+        self._out.flush()
+        if not self._heard:
+            self._hear(True)
+
+    # ---------------------------------------------------------------- entries
+
+    def _entry(self, path: str, name: str) -> None:
+        if os.path.islink(path):
+            self._announce({"name": name, "kind": "link", "target": os.readlink(path)})
+        elif os.path.isdir(path):
+            self._announce({"name": name, "kind": "directory"})
+            for child in sorted(os.listdir(path)):
+                if not is_socket(os.path.join(path, child)):
+                    self._entry(os.path.join(path, child), f"{name}/{child}")
+        else:
+            self._file(path, name)
+
+    def _announce(self, entry: dict[str, Any]) -> None:
+        self._out.record(b"N", 0, dumps(entry))
+        self._out.flush()
+
+    def _file(self, path: str, name: str) -> None:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            before = os.fstat(handle)
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(errno.EINVAL, "this is not a regular file", path)
+            size = before.st_size
+            self._announce({"name": name, "kind": "file", "size": size, "mode": before.st_mode & 0o777})
+            known = self._offers.pop(name, None) or Known()
+            for start, end in _offered(known, size):
+                self._compare(handle, start, end, known.get(start // BLOCK))
+            for start, end in _others(handle, size, known):
+                self._data(handle, start, end)
+            after = os.fstat(handle)
+            if (size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise OSError(errno.EAGAIN, "the file changed while it was read", path)
+        finally:
+            os.close(handle)
+
+    def _compare(self, handle: int, start: int, end: int, theirs: bytes) -> None:
+        """A block that the receiver has: it is sent when it is another one, with its zeros, as others may lie there."""
+        going_on()
+        self._check()
+        block = self._room[: end - start]
+        _read(handle, block, start)
+        if digest_of(block) == theirs:
+            self._out.record(b"S", start, theirs)
+            self._out.flush()
+            self._watch.add(len(block))
+        else:
+            self._data(handle, start, end)
+
+    def _data(self, handle: int, start: int, end: int) -> None:
+        taken = hashlib.new(DIGEST)
+        position = start
+        while position < end:
+            going_on()
+            self._check()
+            data = self._room[: min(self._piece, end - position)]
+            _read(handle, data, position)
+            taken.update(data)
+            self._pace.take(len(data))
+            self._out.data(position, data)
+            self._watch.add(len(data))
+            position += len(data)
+        self._out.record(b"H", start, taken.digest())
+
+    def _check(self) -> None:
+        """Stop when the receiver says that it cannot go on."""
+        frame = self._hear(False)
+        if frame is not None:
+            self._heard = frame
+            self._next()
 
 
-def _write_at(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view = view[written:]
-        offset += written
+def _offered(known: Known, size: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of every block that the receiver has."""
+    for number in known.blocks():
+        if known.get(number) and number * BLOCK < size:
+            yield number * BLOCK, min((number + 1) * BLOCK, size)
 
 
-def _close(file: int) -> int:
-    if file >= 0:
-        os.fsync(file)
-        os.close(file)
-    return -1
+def _others(handle: int, size: int, known: Known) -> Iterator[tuple[int, int]]:
+    """(start, end) of all other data, in stretches that lie in one block each."""
+    for start, end in extents(handle, size):
+        while start < end:
+            stop = min(end, start - start % BLOCK + BLOCK)
+            if not known.get(start // BLOCK):
+                yield start, stop
+            start = stop
 
 
-def _sync(folder: str) -> None:
-    for path, _folders, _files in os.walk(folder):
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(handle)
-        os.close(handle)
+def _read(handle: int, room: memoryview, position: int) -> None:
+    while room:
+        count = os.preadv(handle, [room], position)
+        if not count:
+            raise OSError(errno.EIO, "the file became shorter while it was read")
+        room = room[count:]
+        position += count
+
+
+def _data_of(path: str) -> int:
+    """Bytes of data in a file, or in a directory with all in it; about so many, as file systems count in blocks."""
+    info = os.lstat(path)
+    if stat.S_ISDIR(info.st_mode):
+        return sum(_data_of(os.path.join(path, name)) for name in os.listdir(path))
+    return min(info.st_size, info.st_blocks * 512) if stat.S_ISREG(info.st_mode) else 0
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)

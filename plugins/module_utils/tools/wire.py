@@ -6,7 +6,8 @@ Standard library and :mod:`.codec` only: both are sent to peers together with :m
 
 A frame is four bytes of length (big endian) and that many bytes of JSON. Both ends send ``{"beat": true}`` when they
 have been quiet for :data:`BEAT` seconds; silence for :data:`SILENCE` seconds means that the other end is gone, even
-where the network says nothing.
+where the network says nothing. An end that is less patient says so in a frame with ``silence``: then both beat three
+times as often as that.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 BEAT = 10.0
 SILENCE = 60.0
+#: Nobody is given up sooner, whatever a site sets: a busy machine may be quiet for that long.
+LEAST_SILENCE = 3.0
 _LIMIT = 64 << 20
+
+
+def patience(stall: float) -> float:
+    """Seconds of silence after which the other end counts as gone, for a site that gives up stalled data so soon."""
+    return min(SILENCE, max(LEAST_SILENCE, stall))
 
 
 class Gone(Exception):
@@ -33,32 +41,54 @@ class Gone(Exception):
 
 
 class Wire:
-    """One end of a connection over two file descriptors."""
+    """One end of a connection over two file descriptors.
+
+    :ivar silence: seconds without a word after which the other end is gone, where :meth:`receive` is not told another
+        figure.
+    """
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader = reader
         self.writer = writer
         self._sending = allocate_lock()
         self._buffer = bytearray()
-        self._heard = time.monotonic()
+        self._heard = self._said = time.monotonic()
+        self._hushed = False
+        self.silence = SILENCE
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one frame; ``Gone`` when nobody reads any more."""
+        with self._sending:
+            self._write(message)
+
+    def beat(self) -> None:
+        """Say that we live, unless we are hushed."""
+        with self._sending:
+            if not self._hushed:
+                self._write({"beat": True})
+
+    def hush(self, quiet: bool = True) -> None:
+        """Send no beats, as something else than frames goes out; its progress shows that we live."""
+        with self._sending:
+            self._hushed = quiet
+
+    def _write(self, message: dict[str, Any]) -> None:
         body = dumps(message)
         data = memoryview(len(body).to_bytes(4, "big") + body)
-        with self._sending:
-            try:
-                while data:
-                    data = data[os.write(self.writer, data) :]
-            except OSError:
-                raise Gone("the other end closed the connection") from None
+        try:
+            while data:
+                data = data[os.write(self.writer, data) :]
+            self._said = time.monotonic()
+        except OSError:
+            raise Gone("the other end closed the connection") from None
 
-    def receive(self, until: float | None = None, silence: float = SILENCE) -> dict[str, Any]:
+    def receive(self, until: float | None = None, silence: float = 0.0) -> dict[str, Any]:
         """The next frame that is not a beat.
 
         :param until: monotonic time after which ``TimeoutError`` is raised.
-        :raises Gone: at the end of the stream, or when nothing at all came for *silence* seconds.
+        :raises Gone: at the end of the stream, or when nothing at all came for *silence* seconds, :attr:`silence` if that is 0.
         """
+        silence = silence or self.silence
         self._heard = time.monotonic()
         while True:
             message = self._take()
@@ -66,6 +96,20 @@ class Wire:
                 self._wait(until, silence)
             elif not message.get("beat"):
                 return message
+
+    def poll(self) -> dict[str, Any] | None:
+        """A frame that is no beat and is there already; None when there is none.
+
+        :raises Gone: at the end of the stream.
+        """
+        while True:
+            message = self._take()
+            if message is not None and not message.get("beat"):
+                return message
+            if message is None and not select.select([self.reader], [], [], 0)[0]:
+                return None
+            if message is None:
+                self._read()
 
     def _take(self) -> dict[str, Any] | None:
         if len(self._buffer) < 4:
@@ -91,11 +135,16 @@ class Wire:
             raise TimeoutError("no answer in time")
         if now - self._heard >= silence:
             raise Gone(f"nothing was heard for {silence:g} seconds")
-        pause = min(BEAT, silence, until - now if until is not None else BEAT)
-        ready, _writers, _errors = select.select([self.reader], [], [], max(pause, 0.0))
-        if not ready:
-            self.send({"beat": True})
-            return
+        # by a clock of our own: two who beat only when they heard nothing may leave one of them silent for ever
+        beat = min(BEAT, silence / 3)
+        if now - self._said >= beat:
+            self._said = now
+            self.beat()
+        ends = [self._said + beat, self._heard + silence, *([until] if until is not None else [])]
+        if select.select([self.reader], [], [], max(min(ends) - now, 0.0))[0]:
+            self._read()
+
+    def _read(self) -> None:
         data = os.read(self.reader, 1 << 16)
         if not data:
             raise Gone("the other end closed the connection")
@@ -106,7 +155,8 @@ class Wire:
 class Lifeline:
     """Reads the near end's frames in a thread; when the near end is gone, *ended* is called at once.
 
-    Used by whoever serves: a node that runs an action, a peer. :meth:`next` gives the frames one by one.
+    Used by whoever serves: a node that runs an action, a peer. :meth:`next` gives the frames one by one. After a frame
+    with ``data`` nothing is read before :meth:`resume`, as what follows is for whoever took that frame.
     """
 
     def __init__(self, wire: Wire, ended: Callable[[], None]) -> None:
@@ -116,7 +166,17 @@ class Lifeline:
         self._frames: list[dict[str, Any]] = []
         # free when there may be news; :mod:`threading` has a better word for it and takes as long as all of this
         self._news = allocate_lock()
+        # taken while somebody else reads what comes
+        self._reading = allocate_lock()
         start_new_thread(self._watch, ())
+
+    def poll(self) -> dict[str, Any] | None:
+        """A frame that is there already."""
+        return self._frames.pop(0) if self._frames else None
+
+    def resume(self) -> None:
+        """Frames come again: all data that a frame announced has been read."""
+        self._reading.release()
 
     def next(self, timeout: float | None = None) -> dict[str, Any] | None:
         """The next frame; None when the near end is gone or nothing came within *timeout* seconds. For one thread."""
@@ -129,10 +189,16 @@ class Lifeline:
     def _watch(self) -> None:
         while True:
             try:
-                self._frames.append(self.wire.receive())
+                frame = self.wire.receive()
             except (Gone, OSError):
                 break
+            self.wire.silence = float(frame.get("silence") or self.wire.silence)
+            if frame.get("data"):
+                self._reading.acquire()
+            self._frames.append(frame)
             self._tell()
+            with self._reading:
+                pass
         self.gone = True
         self._tell()
         self._ended()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
 import socket
 import struct
 import threading
@@ -17,16 +18,19 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.tools import stream
+from plugins.module_utils.tools import flow, landing, stream
 from plugins.module_utils.tools.wire import Gone, Lifeline, Wire
 from tests.unit.core.support import pattern, tree
 from tests.unit.core.test_copy import SHAPES, most_allocated, shaped
 
+Frames = list[dict[str, Any]]
 
-def recorded(entries: list[list[str]]) -> bytes:
-    """The whole stream that a sender makes."""
+
+def recorded(entries: list[list[str]], frames: Frames | None = None, **more: Any) -> bytes:
+    """The whole stream that a sender makes, for a receiver that says this (and nothing about what it has)."""
     reader, writer = os.pipe()
     parts: list[bytes] = []
+    said = [{"go": True}, {"digest": ""}] if frames is None else list(frames)
 
     def collect() -> None:
         while data := os.read(reader, 1 << 20):
@@ -35,7 +39,7 @@ def recorded(entries: list[list[str]]) -> bytes:
     thread = threading.Thread(target=collect)
     thread.start()
     try:
-        stream.send(entries, writer, 5)
+        stream.send(entries, writer, lambda wait: said.pop(0) if wait else None, 5, **more)
     finally:
         os.close(writer)
         thread.join(10)
@@ -43,8 +47,11 @@ def recorded(entries: list[list[str]]) -> bytes:
     return b"".join(parts)
 
 
-def played(data: bytes, folder: Path, stall: float = 5) -> dict[str, Any]:
-    """Give a stream to a receiver that writes below *folder*."""
+def played(data: bytes, folder: Path, stall: float = 5, said: Frames | None = None) -> dict[str, Any]:
+    """Give a stream to a receiver that writes below *folder*.
+
+    :param said: gets what the receiver says.
+    """
     reader, writer = os.pipe()
 
     def feed() -> None:
@@ -60,10 +67,78 @@ def played(data: bytes, folder: Path, stall: float = 5) -> dict[str, Any]:
     thread = threading.Thread(target=feed)
     thread.start()
     try:
-        return stream.receive(str(folder), reader, stall)
+        return landing.receive(str(folder), reader, (said if said is not None else []).append, stall)
     finally:
         os.close(reader)
         thread.join(10)
+
+
+class Counting:
+    """Counts what is told of a stream."""
+
+    total: int | None = None
+    done = 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+
+
+class Moved:
+    """Both ends at work at once, over pipes, as over a connection; the results, or errors, of both.
+
+    :param most: bytes after which the connection breaks.
+    """
+
+    def __init__(self, entries: list[list[str]], folder: Path, most: int = 1 << 62, **more: Any) -> None:
+        self.wire = 0
+        self.sent: Any = None
+        self.landed: Any = None
+        self.watch = Counting()
+        frames: queue.Queue[dict[str, Any]] = queue.Queue()
+        reader, middle_in = os.pipe()
+        middle_out, writer = os.pipe()
+
+        def hear(wait: bool) -> dict[str, Any] | None:
+            try:
+                return frames.get(wait, 10 if wait else None)
+            except queue.Empty:
+                if wait:
+                    raise ConnectionError("nothing came") from None
+                return None
+
+        def send() -> None:
+            try:
+                self.sent = stream.send(entries, writer, hear, 5, watch=self.watch, **more)
+            except OSError as error:
+                self.sent = error
+            finally:
+                os.close(writer)
+
+        def carry() -> None:
+            try:
+                while (data := os.read(middle_out, min(1 << 16, max(most - self.wire, 0)))) and self.wire < most:
+                    self.wire += len(data)
+                    os.write(middle_in, data)
+            except BrokenPipeError:
+                pass
+            finally:
+                os.close(middle_in)
+                os.close(middle_out)
+                if self.wire >= most:
+                    frames.put({"error": [errno.ECONNRESET, "the connection is gone"]})
+
+        threads = [threading.Thread(target=work) for work in (send, carry)]
+        for thread in threads:
+            thread.start()
+        try:
+            self.landed = landing.receive(str(folder), reader, frames.put, 5)
+        except OSError as error:
+            self.landed = error
+        finally:
+            os.close(reader)
+            for thread in threads:
+                thread.join(10)
+                assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -124,18 +199,137 @@ def test_several_files_into_a_folder_that_is_there(ends: tuple[Path, Path]) -> N
         assert (there / "disk.0.snap" / str(number)).read_bytes() == pattern(str(number), 100000)
 
 
-def test_both_ends_hash_the_same(ends: tuple[Path, Path]) -> None:
+def test_both_ends_and_the_watch_agree(ends: tuple[Path, Path]) -> None:
     here, there = ends
-    shaped(here / "disk", "many")
-    reader, writer = os.pipe()
-    sent: list[str] = []
-    thread = threading.Thread(target=lambda: sent.append(stream.send([[str(here / "disk"), "disk"]], writer, 5)))
-    thread.start()
-    answer = stream.receive(str(there), reader, 5)
-    thread.join(10)
-    os.close(reader)
-    os.close(writer)
-    assert sent == [answer["digest"]]
+    source = shaped(here / "disk", "many")
+    moved = Moved([[str(source), "disk"]], there)
+    assert moved.sent == moved.landed and len(moved.sent["digest"]) == 64
+    assert moved.watch.done == moved.landed["bytes"] <= (moved.watch.total or 0)
+
+
+# ---------------------------------------------------------------- a second try
+
+BLOCK = flow.BLOCK
+
+
+def large(path: Path, blocks: int = 4) -> Path:
+    """A file of blocks of data, a hole of the same size, a block and a bit."""
+    with path.open("wb") as file:
+        for number in range(blocks):
+            file.write(pattern(f"block {number}", BLOCK))
+        file.seek(2 * blocks * BLOCK)
+        file.write(pattern("last", BLOCK + 777))
+    return path
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
+def test_a_rerun_sends_what_is_missing(ends: tuple[Path, Path], share: float) -> None:
+    """Counted on the wire: the blocks that came whole do not come again."""
+    here, there = ends
+    source = large(here / "disk")
+    entries = [[str(source), "disk"]]
+    whole = 5 * BLOCK + 777
+    first = Moved(entries, there, int(whole * share))
+    assert isinstance(first.landed, ConnectionError) and isinstance(first.sent, OSError)
+    again = Moved(entries, there)
+    assert again.sent == again.landed, again.landed
+    assert (there / "disk").read_bytes() == source.read_bytes()
+    came = first.wire // BLOCK * BLOCK
+    assert again.landed["same"] >= came - BLOCK
+    assert again.wire <= whole - came + BLOCK + 10_000
+    assert again.watch.done >= whole
+    assert (there / "disk").stat().st_blocks * 512 <= 7 * BLOCK, "holes stay holes"
+    third = Moved(entries, there)
+    assert third.landed["bytes"] == 0 and third.wire < 10_000
+
+
+def test_what_lies_there_is_not_believed(ends: tuple[Path, Path]) -> None:
+    """Another content of the same size, a longer file, other kinds, names that are no more: all becomes the source."""
+    here, there = ends
+    (here / "5").mkdir()
+    source = large(here / "5" / "disk.0")
+    (here / "5" / "link").symlink_to("disk.0")
+    (here / "5" / "small").write_bytes(b"small")
+    (here / "5" / "folder").mkdir()
+    (here / "5" / "folder" / "x").write_bytes(b"x")
+    left = there / "5"
+    left.mkdir()
+    data = bytearray(source.read_bytes())
+    data[5] ^= 1
+    data[6 * BLOCK : 6 * BLOCK + 3] = b"abc"
+    (left / "disk.0").write_bytes(bytes(data) + b"more" * BLOCK)
+    (left / "link").mkdir()
+    (left / "link" / "disk.9").write_bytes(bytes(2 * BLOCK))
+    (left / "small").symlink_to(here)
+    (left / "folder").write_bytes(pattern("folder", 2 * BLOCK))
+    (left / "gone").write_bytes(pattern("gone", 2 * BLOCK))
+    (there / "other").mkdir()
+    moved = Moved([[str(here / "5"), "5"]], there)
+    assert moved.sent == moved.landed, moved.landed
+    assert tree(there / "5") == tree(here / "5")
+    assert os.listdir(there) == ["5"]
+    assert 0 < moved.landed["same"] < 9 * BLOCK and moved.landed["bytes"] >= 2 * BLOCK
+
+
+def test_a_source_that_changed_between_two_tries(ends: tuple[Path, Path]) -> None:
+    here, there = ends
+    source = large(here / "disk")
+    assert Moved([[str(source), "disk"]], there).landed["same"] == 0
+    with source.open("r+b") as file:
+        file.seek(BLOCK)
+        file.write(b"changed")
+        file.truncate(6 * BLOCK)
+    moved = Moved([[str(source), "disk"]], there)
+    assert moved.landed["bytes"] == BLOCK and moved.landed["same"] == 3 * BLOCK
+    assert (there / "disk").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("number", [0, 3, 5, 1 << 40])
+def test_a_sender_that_skips_what_we_do_not_have(ends: tuple[Path, Path], number: int) -> None:
+    there = ends[1]
+    large(there / "disk")
+    wrong = record(b"S", number * BLOCK, b"x" * 32)
+    with pytest.raises(OSError, match="the stream is broken"):
+        played(announced(file("disk", size=9 * BLOCK)) + wrong, there)
+
+
+def test_an_error_at_one_end_leaves_the_connection_usable(ends: tuple[Path, Path]) -> None:
+    """The one that cannot go on says why, both stop at the same place, and the next stream goes through."""
+    here, there = ends
+    source = large(here / "disk")
+    missing = Moved([[str(source), "disk"], [str(here / "nothing"), "nothing"]], there)
+    assert isinstance(missing.sent, FileNotFoundError) and missing.landed.errno == errno.ENOENT
+    (there / "file").write_text("in the way")
+    refused = Moved([[str(source), "file/disk"]], there / "file")
+    assert refused.landed.errno == refused.sent.errno == errno.EEXIST, (refused.landed, refused.sent)
+    assert refused.wire < 10_000, "nothing was sent to who cannot take it"
+
+
+def test_a_receiver_that_gives_up_half_way(ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = ends
+    source = large(here / "disk", 12)
+    real = os.pwrite
+    room = [3 * BLOCK]
+
+    def full(handle: int, data: Any, offset: int) -> int:
+        room[0] -= len(data)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    moved = Moved([[str(source), "disk"]], there)
+    assert moved.landed.errno == moved.sent.errno == errno.ENOSPC
+    assert moved.wire < 8 * BLOCK
+
+
+def test_a_limit(ends: tuple[Path, Path]) -> None:
+    here, there = ends
+    (here / "disk").write_bytes(pattern("disk", 400_000))
+    begun = time.monotonic()
+    moved = Moved([[str(here / "disk"), "disk"]], there, rate=400_000)
+    assert moved.landed["bytes"] == 400_000
+    assert 0.6 < time.monotonic() - begun < 4
 
 
 # ---------------------------------------------------------------- broken streams
@@ -256,10 +450,24 @@ def test_streams_that_are_none(ends: tuple[Path, Path], data: bytes) -> None:
     assert not (ends[1] / "x").exists() or (ends[1] / "x").is_symlink() or (ends[1] / "x").stat().st_size == 4
 
 
-def test_a_digest_that_does_not_fit(ends: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(
+    "rest",
+    [record(b"D", 0, b"1234") + record(b"H", 0, b"0" * 32), record(b"Z", 0, b"0" * 32)],
+    ids=["of data", "of the whole"],
+)
+def test_a_digest_that_does_not_fit(ends: tuple[Path, Path], rest: bytes) -> None:
+    said: Frames = []
     with pytest.raises(OSError, match="the data changed on its way") as caught:
-        played(announced(file("x")) + record(b"D", 0, b"1234") + record(b"Z", 0, b"0" * 64), ends[1])
+        played(announced(file("x")) + rest + record(b"X", 0, b'[5, "told"]'), ends[1], said=said)
     assert caught.value.errno == errno.EBADMSG
+    assert said[-1] == {"error": [errno.EBADMSG, "the data changed on its way"]}
+
+
+def test_data_without_a_digest(ends: tuple[Path, Path]) -> None:
+    """Data counts only when its digest came too."""
+    for rest in (record(b"Z", 0, b""), announced(file("y")), record(b"S", 0, b"")):
+        with pytest.raises(OSError, match="the stream is broken"):
+            played(announced(file("x" + rest[:1].decode())) + record(b"D", 0, b"1234") + rest, ends[1])
 
 
 # ---------------------------------------------------------------- time
@@ -272,10 +480,10 @@ def test_no_progress(ends: tuple[Path, Path], end: str) -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError, match="no data moved for 0.3 seconds"):
         if end == "receiver":
-            stream.receive(str(there), reader, 0.3)
+            landing.receive(str(there), reader, [].append, 0.3)
         else:
             shaped(here / "disk", "all data")
-            stream.send([[str(here / "disk"), "disk"]], writer, 0.3)
+            stream.send([[str(here / "disk"), "disk"]], writer, lambda wait: {"go": True} if wait else None, 0.3)
     assert 0.25 < time.monotonic() - begun < 3
     os.close(reader)
     os.close(writer)
@@ -294,7 +502,7 @@ def test_slow_is_not_stalled(ends: tuple[Path, Path]) -> None:
     thread = threading.Thread(target=trickle)
     thread.start()
     with pytest.raises(ConnectionError):
-        stream.receive(str(ends[1]), reader, 0.3)
+        landing.receive(str(ends[1]), reader, [].append, 0.3)
     thread.join(10)
     os.close(reader)
     assert (ends[1] / "x").read_bytes() == b"1234"
@@ -305,7 +513,7 @@ def test_a_receiver_that_goes_away(ends: tuple[Path, Path]) -> None:
     reader, writer = os.pipe()
     threading.Timer(0.1, os.close, (reader,)).start()
     with pytest.raises(BrokenPipeError):
-        stream.send([[str(ends[0] / "disk"), "disk"]], writer, 5)
+        stream.send([[str(ends[0] / "disk"), "disk"]], writer, lambda wait: {"go": True} if wait else None, 5)
     os.close(writer)
 
 
@@ -329,13 +537,13 @@ def test_what_cannot_be_sent(ends: tuple[Path, Path], what: str) -> None:
 
 def test_a_file_that_changes_while_it_is_sent(ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     source = shaped(ends[0] / "disk", "all data")
-    real = os.pread
+    real = os.preadv
 
-    def meanwhile(handle: int, size: int, offset: int) -> bytes:
+    def meanwhile(handle: int, rooms: Any, offset: int) -> int:
         os.utime(source, ns=(0, 1))
-        return real(handle, size, offset)
+        return real(handle, rooms, offset)
 
-    monkeypatch.setattr(os, "pread", meanwhile)
+    monkeypatch.setattr(os, "preadv", meanwhile)
     with pytest.raises(OSError, match="the file changed while it was read"):
         recorded([[str(source), "disk"]])
 

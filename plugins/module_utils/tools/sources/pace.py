@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for data: how long without progress, how fast at most, and never past the end of who wants it."""
+"""Waiting for data: how long without progress, and never past the end of who wants it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import select
 import time
 
 from ..command import going_on
-
-#: A stop is noticed within so many seconds.
-_SLICE = 0.25
-#: Seconds of quiet that may be caught up with at more than the limit.
-_BURST = 0.25
+from ..pace import SLICE
 
 
 class Clock:
@@ -50,30 +46,11 @@ class Clock:
             left = min(self.left(), until - time.monotonic())
             if left <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, "no answer")
-            if poll.poll(min(left, _SLICE) * 1000 + 1):
+            if poll.poll(min(left, SLICE) * 1000 + 1):
                 return
 
     def pause(self, seconds: float) -> None:
         """Sleep, unless the time is over before that."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(max(0.0, min(self.left(), _SLICE, end - time.monotonic())))
-
-
-class Pace:
-    """A token bucket: at most *rate* bytes per second; of a quiet time, a quarter of a second is made up for."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self._due = time.monotonic()
-
-    def take(self, count: int) -> None:
-        """Return when *count* bytes more may have passed."""
-        if not self.rate:
-            return
-        now = time.monotonic()
-        self._due = max(self._due, now - _BURST) + count / self.rate
-        while self._due > now:
-            going_on()
-            time.sleep(min(_SLICE, self._due - now))
-            now = time.monotonic()
+            time.sleep(max(0.0, min(self.left(), SLICE, end - time.monotonic())))
