@@ -62,13 +62,16 @@ class Node:
         :raises NoBuild: before any step, when the node has no or another build.
         :raises StorageError: what failed on the node, or on the way to it.
         """
-        from ..module_utils.tools.wire import Gone
+        from ..module_utils.tools.wire import SILENCE, Gone, patience
 
         wire = self._greet()
+        wire.silence = patience(float(options.get("stall_timeout") or SILENCE))
+        request = {"action": action, "options": options, "build": self._build, "check": check, "fault": fault}
         try:
-            wire.send({"action": action, "options": options, "build": self._build, "check": check, "fault": fault})
+            wire.send({**request, "silence": wire.silence})
             answer = wire.receive()
         except Gone as error:
+            self._session.kill()
             self._session.end()
             raise Unreachable(
                 f"The connection to {self.host} broke: {error}", todo="run it again", detail=self._session.said()

@@ -14,6 +14,7 @@ import pytest
 from tests.lab.looking import State, all_running, differences, left_of_ours, state, wait_for, wipe
 from tests.lab.oned import Life, Outcome, use_image, use_swap, use_volatile
 from tests.lab.scene import Done, Scene, Task
+from tests.lab.story import PAIRINGS
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def _life(scene: Scene, name: str) -> Iterator[tuple[str, Task]]:
     yield from ((f"migrate_{task.action.partition('.')[0]}", task) for task in _directory(scene, vm.id, "migrate"))
     if not pairing.local:
         # to another system datastore, which both hosts see
+        store = 103 if pairing.system_ds != 103 else 101
         old = f"{scene.place(pairing, vm)}"
-        new = old.replace(f"/{pairing.system_ds}/", "/103/")
+        new = old.replace(f"/{pairing.system_ds}/", f"/{store}/")
         remotes = scene.ground.oned.settings.remotes
-        words = [f"{other}:{old}", f"{other}:{new}", str(vm.id), "103"]
+        words = [f"{other}:{old}", f"{other}:{new}", str(vm.id), str(store)]
         yield "move", Task((f"{remotes}/tm/{pairing.system_tm}/mv", *words))
         words[0], words[1], words[3] = words[1], words[0], str(pairing.system_ds)
         yield "move_back", Task((f"{remotes}/tm/{pairing.system_tm}/mv", *words))
@@ -159,23 +161,35 @@ def _images(scene: Scene, name: str) -> Iterator[tuple[str, Task]]:
 
 
 STORIES: dict[str, Callable[[Scene], Iterator[tuple[str, Task]]]] = {
-    **{name: partial(_life, name=name) for name in ("qcow2", "ssh", "qcow2+ssh", "shared+ssh")},
-    **{f"disks-{name}": partial(_disks, name=name) for name in ("qcow2", "ssh", "qcow2+ssh")},
+    **{name: partial(_life, name=name) for name in PAIRINGS},
+    **{f"disks-{name}": partial(_disks, name=name) for name in PAIRINGS},
     "fs": partial(_images, name="qcow2"),
 }
 _DISKS = "snap_create snap_delete snap_revert resize"
 #: Names of the cases by story. What the core leads from where: the node that has the disk,
 ON_NODE = {"qcow2": "clone ln mkimage mkswap delete delete_directory move", "qcow2+ssh": "clone ln mvds"}
 ON_NODE_TOO = {
+    "shared": "clone ln move",
     "ssh": "mkimage mkswap delete delete_directory",
+    "local": "mkimage delete delete_directory",
     "shared+ssh": "clone ln mvds",
     "disks-qcow2": f"{_DISKS} cpds cpds_snapshot",
+    "disks-shared": f"{_DISKS} cpds cpds_snapshot",
     "disks-ssh": _DISKS,
+    "disks-local": _DISKS,
     "disks-qcow2+ssh": f"{_DISKS} cpds cpds_snapshot",
+    "disks-shared+ssh": f"{_DISKS} cpds cpds_snapshot",
 }
 #: two hosts,
 TWO_HOSTS = {"ssh": "clone ln context stop_mv resume_mv migrate_mv mvds"}
-TWO_HOSTS_TOO = {"qcow2": "context", "qcow2+ssh": "stop_mv migrate_mv", "disks-ssh": "cpds cpds_snapshot"}
+TWO_HOSTS_TOO = {
+    "qcow2": "context",
+    "local": "clone ln stop_mv resume_mv migrate_mv mvds",
+    "qcow2+ssh": "stop_mv resume_mv migrate_mv",
+    "shared+ssh": "stop_mv resume_mv migrate_mv",
+    "disks-ssh": "cpds cpds_snapshot",
+    "disks-local": "cpds cpds_snapshot",
+}
 #: the front-end alone.
 HERE = {"fs": "cp mkfs clone rm stat monitor"}
 

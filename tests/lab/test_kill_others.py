@@ -17,6 +17,7 @@ from tests.lab.ground import LabGround
 from tests.lab.hosts.proc import HostProcess
 from tests.lab.looking import all_running, end, on_its_way, restore, stopped, wait_for
 from tests.lab.scene import Done, Running
+from tests.lab.story import PAIRINGS
 
 MOST = 40
 #: Seconds in which all that belongs to a dead caller has ended.
@@ -109,15 +110,33 @@ def test_the_peer_dies(cases: Cases, tidy: LabGround, story: str, name: str) -> 
         assert "The connection to " in done.sentence or "stream of data" in done.sentence, done.sentence
 
 
-#: Two hosts, one of them the front-end. A node that leads alone is given a minute of silence.
+#: The front-end leads and loses its peer,
 FROM_HERE = {
     "ssh": "clone ln context stop_mv resume_mv mvds",
+    "local": "stop_mv resume_mv mvds",
     "qcow2+ssh": "stop_mv",
+    "shared+ssh": "stop_mv",
     "disks-ssh": "cpds cpds_snapshot",
+    "disks-local": "cpds cpds_snapshot",
 }
+#: or it waits for the node that leads.
+FROM_NODE = {
+    "qcow2": "move",
+    "shared": "move",
+    "ssh": "migrate_mv",
+    "local": "migrate_mv",
+    "qcow2+ssh": "migrate_mv mvds",
+    "shared+ssh": "migrate_mv mvds",
+    **{f"disks-{name}": "snap_delete resize" for name in PAIRINGS},
+    **{f"disks-{name}": "snap_delete resize cpds cpds_snapshot" for name in PAIRINGS if name not in ("ssh", "local")},
+}
+#: Seconds in which a caller has its sentence when data may stall for three. A peer is given its two beats.
+SOON = {True: 30.0, False: 15.0}
 
 
-@pytest.mark.parametrize(("story", "name"), listed(FROM_HERE, now=[{"disks-ssh": "cpds"}]))
+@pytest.mark.parametrize(
+    ("story", "name"), listed(FROM_HERE, FROM_NODE, now=[{"disks-ssh": "cpds", "disks-qcow2": "resize"}])
+)
 def test_the_cable_is_pulled(cases: Cases, tidy: LabGround, story: str, name: str) -> None:
     """A node cannot be reached from before a step on; the caller has its sentence soon, and a rerun is right."""
     case, failed = cases.get(story, name), 0
@@ -137,6 +156,9 @@ def test_the_cable_is_pulled(cases: Cases, tidy: LabGround, story: str, name: st
         finally:
             tidy.lab.heal(node)
         failed += not done.ok
+        assert done.seconds < SOON[name in FROM_HERE.get(story, "").split()], (
+            f"{done.seconds:.0f} s at {point}: {done.err}"
+        )
         wait_for(f"idle: {all_running(tidy)}", lambda: not all_running(tidy), 20)
         cases.again(case, f"the cable pulled at {point}")
     assert failed

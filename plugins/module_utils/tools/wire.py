@@ -86,7 +86,8 @@ class Wire:
         """The next frame that is not a beat.
 
         :param until: monotonic time after which ``TimeoutError`` is raised.
-        :raises Gone: at the end of the stream, or when nothing at all came for *silence* seconds, :attr:`silence` if that is 0.
+        :param silence: seconds; :attr:`silence` if it is 0.
+        :raises Gone: at the end of the stream, or when nothing at all came for *silence* seconds.
         """
         silence = silence or self.silence
         self._heard = time.monotonic()
