@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written beside the disks of a backup, and at which pace, group _BACKUP_FILES."""
+"""What is written beside the disks of a backup, group _BACKUP_FILES."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What else is written, and at which pace."""
+    """What else is written."""
 
     DOCUMENTATION = r"""
 options:
@@ -27,15 +27,4 @@ options:
         with C(sudo -n), if sudo allows it. Otherwise the state that lies in the directory is taken.
     type: str
     default: /var/tmp/one/vmm/kvm/vtpm_setup
-  nice:
-    description:
-      - Niceness of the commands that copy, 0 to 19. V(-1) leaves it.
-    type: int
-    default: -1
-  ionice:
-    description:
-      - Priority of the commands that copy at the disks, 0, the highest, to 7, in the class best-effort. V(-1) leaves
-        it.
-    type: int
-    default: -1
 """

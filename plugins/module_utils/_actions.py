@@ -161,8 +161,6 @@ _BACKUP_FILES: Spec = {
     "document": _secret(required=True),
     "tpm": _text(""),
     "vtpm_setup": _text("/var/tmp/one/vmm/kvm/vtpm_setup"),
-    "nice": _number(-1),
-    "ionice": _number(-1),
 }
 #: The guest that writes to these disks.
 _BACKUP_GUEST: Spec = {
@@ -420,10 +418,29 @@ ACTIONS: dict[str, Action] = {
         _MONITOR,
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
-    "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES),
-    "tm_prebackup_live": Action("tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _BACKUP_GUEST, _BACKUP_FREEZE),
+    "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED),
+    "tm_prebackup_live": Action("tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE),
     "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
     "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
+    "tm_restore": Action(
+        "tm",
+        "restore",
+        _COMMON,
+        _SYSTEM,
+        _DATASTORE,
+        _REPOSITORY,
+        {
+            "path": _text(required=True),
+            "disks": _list(),
+            "images": _list(),
+            "persistent": _list(),
+            "sizes": _list(),
+            "sources": {"type": "list", "elements": "str", "required": True},
+            "feed": _text(""),
+            "running": _flag(False),
+            "repository_path": _text(""),
+        },
+    ),
     "tm_monitor": Action("tm", "monitor", _COMMON, _DATASTORE, {"vm_disks": _flag(True)}),
     "tm_monitor_ds": Action("tm", "monitor_ds", _COMMON, _DATASTORE),
 }

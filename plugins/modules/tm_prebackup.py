@@ -32,6 +32,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.backup
   - one_storage.drivers.backup_files
+  - one_storage.drivers.confined
 attributes:
   idempotent:
     description: Run again with the same options it finds its own work, changes nothing and gives the same answer.

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.backup
   - one_storage.drivers.backup_files
+  - one_storage.drivers.confined
   - one_storage.drivers.backup_guest
   - one_storage.drivers.backup_freeze
 attributes:
