@@ -141,7 +141,7 @@ class Imports(FsImages):
         self._refuse_size(request, virtual, name)
         size = max(size, virtual)
         if found == "qcow2":
-            self._check(request, part, name, size)
+            check_qcow2(request, part, name, size)
         return found, size
 
     @staticmethod
@@ -180,32 +180,6 @@ class Imports(FsImages):
         if info.get("backing-filename") or info.get("format-specific", {}).get("data", {}).get("data-file"):
             raise Refused(f"{name} refers to another file", todo="flatten it with qemu-img convert first")
         return int(info["virtual-size"])
-
-    @staticmethod
-    def _check(request: Request, part: str, name: str, size: int) -> None:
-        """``Corrupt`` when the tables of a qcow2 image are not in order; clusters that nobody uses are.
-
-        An image that was cut off is found by this, as its tables point behind the end of the file.
-        """
-        argv = ["qemu-img", "check", "-q", "-f", "qcow2", part]
-        host = request.site.lead
-        result = host.run(argv, request.site.timeouts.command, limits(size))
-        if result["rc"] in (0, _LEAKS):
-            return
-        said = str(result["err"]).strip().splitlines()
-        if result["rc"] < 0:
-            # by its limits, or by somebody: that says nothing about the image
-            raise ToolFailed(
-                f"{name} cannot be checked: qemu-img was killed by signal {-result['rc']}",
-                host.name,
-                detail=f"{' '.join(argv)}: limits {' '.join(limits(size))}",
-            )
-        raise Corrupt(
-            f"{name} is a damaged qcow2 image",
-            host.name,
-            todo="qemu-img check tells what is wrong with it",
-            detail=f"{' '.join(argv)}: code {result['rc']}: {one_line(said[0] if said else '', 300)}",
-        )
 
     def _format(self, request: Request, path: str) -> str:
         """The format to tell oned: luks counts as raw, what is not a disk is raw (contract-ds 8.1)."""
@@ -309,6 +283,32 @@ def _secrets(request: Request) -> dict[str, str]:
         )
         if request[option]
     }
+
+
+def check_qcow2(request: Request, part: str, name: str, size: int) -> None:
+    """``Corrupt`` when the tables of a qcow2 image are not in order; clusters that nobody uses are.
+
+    An image that was cut off is found by this, as its tables point behind the end of the file.
+    """
+    argv = ["qemu-img", "check", "-q", "-f", "qcow2", part]
+    host = request.site.lead
+    result = host.run(argv, request.site.timeouts.command, limits(size))
+    if result["rc"] in (0, _LEAKS):
+        return
+    said = str(result["err"]).strip().splitlines()
+    if result["rc"] < 0:
+        # by its limits, or by somebody: that says nothing about the image
+        raise ToolFailed(
+            f"{name} cannot be checked: qemu-img was killed by signal {-result['rc']}",
+            host.name,
+            detail=f"{' '.join(argv)}: limits {' '.join(limits(size))}",
+        )
+    raise Corrupt(
+        f"{name} is a damaged qcow2 image",
+        host.name,
+        todo="qemu-img check tells what is wrong with it",
+        detail=f"{' '.join(argv)}: code {result['rc']}: {one_line(said[0] if said else '', 300)}",
+    )
 
 
 def allowed(request: Request, source: str) -> str:

@@ -22,6 +22,7 @@ class Local(Ssh):
     """Copies over SSH, kept in layers."""
 
     name = "local"
+    layered = True
 
     def first_layer(self, request: Request, disk: Disk, entries: list[list[str]]) -> str:
         """Layer 0 of a qcow2 disk.

@@ -24,6 +24,7 @@ from .vm_live import LiveSaving
 from .vm_migrate import HOOKS, Migrating
 from .vm_monitor import VmMonitor
 from .vm_move import Arrival, forget_arrival, own_names, same_place
+from .vm_restore import Restoring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Qcow2(Backups, Migrating, LiveSaving, VmMonitor):
+class Qcow2(Backups, Restoring, Migrating, LiveSaving, VmMonitor):
     """Overlays on shared images; persistent images are linked."""
 
     name = "qcow2"
     in_place = True
+    layered = True
     leads = {**LiveSaving.leads, **Migrating.hook_leads, "mv": "destination"}
 
     # ------------------------------------------------------------ clone

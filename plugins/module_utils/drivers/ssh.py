@@ -26,6 +26,7 @@ from .vm_live import LiveSavingOver
 from .vm_migrate import HOOKS, MigratingOver, Way
 from .vm_monitor import VmMonitor
 from .vm_move import Arrival, backing_name, forget_arrival, own_names, same_place
+from .vm_restore import Restoring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Ssh(Backups, MigratingOver, LiveSavingOver, VmMonitor):
+class Ssh(Backups, Restoring, MigratingOver, LiveSavingOver, VmMonitor):
     """Copies over SSH."""
 
     name = "ssh"

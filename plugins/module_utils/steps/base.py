@@ -212,7 +212,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import backup, fetch, files, images, layers, live, marks, migrate, transfer  # noqa: F401
+    from . import backup, fetch, files, images, layers, live, marks, migrate, restoring, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

@@ -30,7 +30,7 @@ class Fetch(Step):
     :param more: what has a default: ``decompress`` and ``archives``, take such packing off; ``disk``, refuse what
         must not be opened as a disk as soon as its header is there; ``rate``, most bytes per second; ``verify``, check
         TLS certificates; ``helpers``, the folder of stock's datastore scripts; ``feed``, the socket of a relay
-        (:mod:`..tools.relay`).
+        (:mod:`..tools.relay`); ``repository``, where a backup is (:func:`..tools.repositories.place_of`).
     """
 
     kind: ClassVar[str] = "fetch"
@@ -72,6 +72,7 @@ class Fetch(Step):
             secrets=site.secrets,
             helpers=self.more.get("helpers", ""),
             resolved=True,
+            repository=self.more.get("repository"),
         )
         source = self._open(site.private.get(self.source, self.source), options)
         try:
