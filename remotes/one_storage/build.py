@@ -4,15 +4,18 @@
 
     build.py DEST                 lay wrappers, configuration and core over DEST
     build.py DEST --check         say what that would change (exit code 0 in any case)
+    build.py DEST --remove        put back what was there before, remove what was laid
     build.py --tar FILE           the tree as a tar archive
     build.py --installer FILE     this program and the tree in one file: python3 FILE DEST
     build.py … --with FOLDER      with drivers of others, which lie below FOLDER as ours do below the collection
+    build.py … --prefix PREFIX    our drivers under names of their own, tm/PREFIXqcow2, side by side with stock's
 
-It prints one line per change (new, changed, gone, kept) and the build's id last. Standard library only, Python 3.9+;
-it runs from a git checkout and from an installed collection. Errors: one sentence on stderr, exit code 1.
+It prints one line per change (new, changed, gone, back, kept) and the build's id last. Standard library only, Python
+3.9+; it runs from a git checkout and from an installed collection. Errors: one sentence on stderr, exit code 1.
 
 What is laid: one_storage/ is replaced as a whole, in one step; wrappers are replaced one by one, each in one step; a
 configuration file is laid only where none is, else the new one lies beside it as NAME.new. Other files stay untouched.
+What stood where a wrapper is laid is kept in .one_storage.stock (kept.py beside this file), for --remove.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import hashlib
 import io
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -36,11 +40,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# The file beside this one, in an installer too: isolated Python does not look there.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from remotes.one_storage.kept import Kept
+else:
+    from kept import Kept
+
 CORE = "one_storage"
 BUILD = CORE + "/BUILD"
 # One "hash name" line per wrapper, so that a later build can remove what it no longer has.
 WRAPPERS = CORE + "/WRAPPERS"
 SETTINGS = "etc/"
+# What the names of our drivers begin with, where that is not stock's names.
+PREFIX = CORE + "/PREFIX"
+PREFIX_RULE = re.compile(r"[a-z][a-z0-9]{0,14}_")
+# These lay the tree and are no part of it.
+PROGRAM = ("build.py", "kept.py")
 # The one file of ours that drivers of others bring along: their part of the registry.
 OTHERS = CORE + "/plugins/module_utils/drivers/others.py"
 PLUGINS = ("callback", "doc_fragments", "module_utils", "modules", "plugin_utils")
@@ -93,11 +111,18 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def from_sources(root: Path, others: list[Path]) -> list[Entry]:
-    """The tree from a checkout or an installed collection at root, with the drivers of others in these folders."""
+def from_sources(root: Path, others: list[Path], prefix: str = "") -> list[Entry]:
+    """The tree from a checkout or an installed collection at root, with the drivers of others in these folders.
+
+    With a prefix our drivers' folders and suffixes begin with it. Drivers of others keep their names.
+    """
+    if prefix and not PREFIX_RULE.fullmatch(prefix):
+        raise BuildError(
+            f"'{prefix}' cannot begin the names of drivers: lower-case letters and digits, then _, as os_."
+        )
     if not (root / "plugins" / "module_utils").is_dir():
         raise BuildError(f"{root} is not the one_storage.drivers collection: it has no plugins/module_utils.")
-    found = {entry.name: entry for entry in below(root)}
+    found = {entry.name: entry for entry in renamed(below(root), prefix)}
     brought: set[str] = set()
     for folder in others:
         more = below(folder)
@@ -115,6 +140,20 @@ def from_sources(root: Path, others: list[Path]) -> list[Entry]:
     return in_order(entries)
 
 
+def renamed(entries: list[Entry], prefix: str) -> list[Entry]:
+    """Wrappers under names of their own: tm/qcow2/clone.ssh becomes tm/os_qcow2/clone.os_ssh."""
+    if not prefix:
+        return entries
+    found = []
+    for entry in entries:
+        if entry.wrapper:
+            kind, driver, action = entry.name.split("/")
+            action = action.replace(".", f".{prefix}", 1)
+            entry = Entry(f"{kind}/{prefix}{driver}/{action}", entry.data, executable=True)
+        found.append(entry)
+    return [*found, Entry(PREFIX, f"{prefix}\n".encode())]
+
+
 def below(root: Path) -> list[Entry]:
     """What a folder that is laid out like the collection adds to the tree."""
     remotes, plugins = root / "remotes", root / "plugins"
@@ -125,7 +164,7 @@ def below(root: Path) -> list[Entry]:
             entries.append(Entry(path.relative_to(remotes).as_posix(), path.read_bytes(), executable=True))
     for kind in ("etc", CORE):
         for path in files_below(remotes / kind):
-            if path.name != Path(__file__).name:
+            if path.name not in PROGRAM:
                 data = path.read_bytes()
                 entries.append(Entry(path.relative_to(remotes).as_posix(), data, data.startswith(b"#!")))
     for kind in PLUGINS:
@@ -183,11 +222,12 @@ def write_tar(entries: list[Entry], target: Path) -> None:
 
 def write_installer(entries: list[Entry], target: Path) -> None:
     """This program and the tree as one file that Python runs, byte for byte the same on each machine."""
-    program = Entry("__main__.py", Path(__file__).read_bytes())
+    here = Path(__file__).resolve()
+    program = [Entry("__main__.py", here.read_bytes()), Entry("kept.py", here.with_name("kept.py").read_bytes())]
     buffer = io.BytesIO()
     # Stored, not deflated: what a zlib makes differs from version to version.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, entry in [(program.name, program), *(("tree/" + entry.name, entry) for entry in entries)]:
+        for name, entry in [(one.name, one) for one in program] + [("tree/" + one.name, one) for one in entries]:
             info = zipfile.ZipInfo(name)
             info.create_system = 3  # modes are Unix modes
             info.external_attr = (stat.S_IFREG | entry.mode) << 16
@@ -221,16 +261,20 @@ class Site:
         self.wrappers = [entry for entry in entries if entry.wrapper]
         self.settings = [entry for entry in entries if entry.name.startswith(SETTINGS)] if settings else []
         self.owner = owner
+        self.kept = Kept(dest)
 
     def lay(self, check: bool) -> list[str]:
         """Bring the tree up to date and return the changes in words; with check, only return them."""
         if check:
             core, gone = self.core_changes(), self.remove_wrappers(check)
             return [*core, *gone, *self.lay_wrappers(check), *self.lay_settings(check)]
+        made = [] if self.dest.is_dir() else ["folder ."]
         self.folder(self.dest)
         lock = os.open(self.dest, os.O_RDONLY | os.O_DIRECTORY)
         try:
             lock_folder(lock, self.dest)
+            self.kept = Kept(self.dest)
+            self.keep(made)
             changes = self.core_changes()
             # What is listed in the old core goes while that list is there, and the new core comes before the new
             # wrappers: killed between any two of these, another run finishes the work.
@@ -240,6 +284,56 @@ class Site:
             changes += self.lay_wrappers(check)
             changes += self.lay_settings(check)
             os.fsync(lock)
+        finally:
+            os.close(lock)
+        return changes
+
+    def keep(self, made: list[str]) -> None:
+        """Keep what our wrappers are about to replace, and write down what is about to be laid and made."""
+        self.known()
+        for entry in self.wrappers:
+            path = self.dest / entry.name
+            if os.path.lexists(path) and self.is_inside(path) and (path.is_symlink() or path.is_file()):
+                if not self.kept.is_ours(entry.name) and self.difference(entry):
+                    self.kept.keep(entry.name, self.owner)
+        lines = list(made)
+        for entry in [*self.wrappers, *self.settings]:
+            parents = [str(parent) for parent in Path(entry.name).parents if not (self.dest / parent).exists()]
+            lines += [f"folder {name}" for name in parents if f"folder {name}" not in lines]
+            names = [entry.name] if entry.wrapper else [entry.name, f"{entry.name}.new"]
+            lines += [f"{hashlib.sha256(entry.data).hexdigest()} {name}" for name in names]
+        self.kept.note(lines, self.owner)
+
+    def known(self) -> None:
+        """What an earlier release laid, which kept no list of its own."""
+        listed = self.dest / WRAPPERS
+        if not self.kept.there and listed.is_file():
+            self.kept.note(listed.read_text("utf-8").splitlines(), self.owner)
+
+    def take_away(self, check: bool) -> list[str]:
+        """Put back what was there before us and remove what we laid; with check, only say so.
+
+        Stock's files are back before the core goes, and the list of it all goes last: killed between any two steps,
+        another run finishes the work.
+        """
+        if not self.dest.is_dir():
+            return []
+        lock = os.open(self.dest, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock_folder(lock, self.dest)
+            if not check:
+                self.known()
+            changes = self.kept.give_back(check)
+            core, aside = self.dest / CORE, self.dest / f".{CORE}.gone"
+            if os.path.lexists(core):
+                changes.append(f"gone {CORE}")
+            if not check:
+                remove(aside)
+                if os.path.lexists(core):
+                    core.rename(aside)
+                remove(aside)
+                remove(self.dest / f".{CORE}.new")
+                self.kept.forget()
         finally:
             os.close(lock)
         return changes
@@ -300,9 +394,12 @@ class Site:
             if name in kept or not self.is_inside(path) or path.is_symlink() or not path.is_file():
                 continue
             if hashlib.sha256(path.read_bytes()).hexdigest() == known:
-                changes.append(f"gone {name}")
+                back = os.path.lexists(self.kept.folder / name)
+                changes.append(f"{'back' if back else 'gone'} {name}")
                 if not check:
-                    path.unlink()
+                    self.kept.put_back(name) if back else path.unlink()
+                    # every folder counts as a driver
+                    self.kept.tidy(str(Path(name).parent))
         return changes
 
     def lay_wrappers(self, check: bool) -> list[str]:
@@ -484,6 +581,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tar", type=Path, metavar="FILE", help="write the tree as a tar archive")
     parser.add_argument("--installer", type=Path, metavar="FILE", help="write the tree and this program as one file")
     parser.add_argument("--check", action="store_true", help="change nothing, say what would change")
+    parser.add_argument("--remove", action="store_true", help="put back what was there before, remove what was laid")
+    parser.add_argument(
+        "--prefix", default="", metavar="PREFIX", help="what the names of our drivers begin with: os_ makes tm/os_qcow2"
+    )
     parser.add_argument("--owner", help="user that gets the files (as root; default: whose DEST is)")
     parser.add_argument("--group", help="group that gets the files (as root; default: the user's, or DEST's)")
     parser.add_argument("--no-settings", action="store_true", help="leave etc/ to somebody else")
@@ -499,6 +600,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not (options.dest or options.tar or options.installer):
         parser.error("nothing to do: name DEST, --tar or --installer")
+    if options.remove and not options.dest:
+        parser.error("--remove needs DEST")
     return options
 
 
@@ -509,8 +612,10 @@ def main() -> int:
     try:
         # In an installer, this file's "folder" is the archive.
         packed = here.parent.is_file()
-        entries = from_installer(here.parent) if packed else from_sources(here.parents[2], options.others)
-        if packed and (options.tar or options.installer or options.others):
+        entries = (
+            from_installer(here.parent) if packed else from_sources(here.parents[2], options.others, options.prefix)
+        )
+        if packed and (options.tar or options.installer or options.others or options.prefix):
             raise BuildError("An installer only lays its own tree.")
         if options.tar:
             write_tar(entries, options.tar)
@@ -519,9 +624,10 @@ def main() -> int:
         if options.dest:
             dest = options.dest.absolute()
             owner = new_owner(dest, options.owner, options.group)
-            for change in Site(dest, entries, owner, not options.no_settings).lay(options.check):
+            site = Site(dest, entries, owner, not options.no_settings)
+            for change in site.take_away(options.check) if options.remove else site.lay(options.check):
                 print(change)
-        print(f"build {build_id(entries)}")
+        print("build none" if options.remove else f"build {build_id(entries)}")
     except (BuildError, OSError, subprocess.SubprocessError) as error:
         print(f"build.py: {error}", file=sys.stderr)
         return 1

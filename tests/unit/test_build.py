@@ -48,7 +48,8 @@ def sources(tmp_path: Path) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    shutil.copy(BUILD_PY, root / "remotes" / "one_storage")
+    for program in (BUILD_PY, BUILD_PY.with_name("kept.py")):
+        shutil.copy(program, root / "remotes" / "one_storage")
     return root
 
 
@@ -78,8 +79,9 @@ def refusal(program: Path, *arguments: str | Path) -> str:
 
 
 def names(folder: Path) -> set[str]:
-    """Files below folder, without compiled ones."""
-    found = (path for path in folder.rglob("*") if not path.is_dir() and "__pycache__" not in path.parts)
+    """Files below folder, without compiled ones and what is kept of stock's."""
+    aside = {"__pycache__", ".one_storage.stock"}
+    found = (path for path in folder.rglob("*") if not path.is_dir() and not aside & set(path.parts))
     return {path.relative_to(folder).as_posix() for path in found}
 
 
@@ -155,7 +157,7 @@ def test_an_update_replaces_the_core_as_a_whole(build: Build, sources: Path, tmp
     }
     assert (dest / "one_storage").stat().st_ino != before
     assert names(dest) == LAID - {"one_storage/plugins/module_utils/drivers/fs.py"}
-    assert {path.name for path in dest.iterdir()} == {"datastore", "etc", "one_storage", "tm"}
+    assert {path.name for path in dest.iterdir()} == {".one_storage.stock", "datastore", "etc", "one_storage", "tm"}
 
 
 def test_a_change_of_the_same_size_has_another_time(build: Build, sources: Path, tmp_path: Path) -> None:
@@ -309,6 +311,7 @@ def test_refuses_what_is_no_collection(tmp_path: Path) -> None:
     program = tmp_path / "remotes" / "one_storage" / "build.py"
     program.parent.mkdir(parents=True)
     shutil.copy(BUILD_PY, program)
+    shutil.copy(BUILD_PY.with_name("kept.py"), program.parent)
     assert "is not the one_storage.drivers collection" in refusal(program, tmp_path / "dest")
 
 
