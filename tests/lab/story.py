@@ -258,7 +258,7 @@ class Story:
     def _content(self, host: str, path: str, disk_format: str) -> str:
         """SHA-256 of what a guest would read from a disk."""
         scratch = f"{self.sources}/look.raw" if host == self.ground.frontend else "/var/tmp/look.raw"
-        self.ground.run(host, ["qemu-img", "convert", "-f", disk_format, "-O", "raw", path, scratch])
+        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", disk_format, "-O", "raw", path, scratch])
         digest = hashlib.sha256(self.ground.path(host, scratch).read_bytes()).hexdigest()
         self.ground.run(host, ["rm", "-f", scratch])
         return digest
@@ -302,7 +302,7 @@ class Story:
     def _filesystem(self, host: str) -> Check:
         """The volatile disk carries a clean ext4."""
         scratch = "/var/tmp/look.ext4" if host != self.ground.frontend else f"{self.sources}/look.ext4"
-        self.ground.run(host, ["qemu-img", "convert", "-f", self._format(2), "-O", "raw", self._disk(2), scratch])
+        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", self._format(2), "-O", "raw", self._disk(2), scratch])
         kind = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-o", "value", scratch]).strip()
         self.ground.run(host, ["e2fsck", "-f", "-n", scratch])
         self.ground.run(host, ["rm", "-f", scratch])

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libvirt on a host of the lab, and guests on it: an emulated machine without an operating system.
+"""libvirt on hosts of the lab, and guests on it: an emulated machine without an operating system.
 
-What a guest would write, QEMU's monitor writes in its place, through the guest's own disk device.
+What a guest would write, QEMU's monitor writes in its place, through the guest's own disk device; or the guest does it
+itself, see :mod:`.writer`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 
 from tests.lab.hosts import Lab
 from tests.lab.hosts.commands import CommandFailed
+from tests.lab.writer import floppy
 
 _ACCOUNTS = (
     ("group", "kvm:x:970:"),
@@ -32,7 +35,12 @@ cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
 """
+#: Hosts of the lab have one machine's id in common, which libvirt would take for one host.
 _DAEMON_CONF = """\
+host_uuid = "{uuid}"
+listen_tls = 0
+listen_tcp = 1
+auth_tcp = "none"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
 unix_sock_group = "oneadmin"
@@ -55,12 +63,14 @@ class Hypervisor:
         lab.run(host, ["mkdir", "-p", "/etc/libvirt", "/var/lib/libvirt/qemu", "/var/cache/libvirt"], user="root")
         lab.run(host, ["mkdir", "-p", "/var/log/libvirt/qemu"], user="root")
         lab.path(host, "/etc/libvirt/qemu.conf").write_text(_QEMU_CONF, encoding="utf-8")
-        lab.path(host, "/etc/libvirt/libvirtd.conf").write_text(_DAEMON_CONF, encoding="utf-8")
+        lab.path(host, "/etc/libvirt/libvirtd.conf").write_text(
+            _DAEMON_CONF.format(uuid=uuid.uuid4()), encoding="utf-8"
+        )
         self.start()
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
-        self.lab.run(self.host, ["/usr/sbin/libvirtd", "-d"], user="root")
+        self.lab.run(self.host, ["/usr/sbin/libvirtd", "-d", "--listen"], user="root")
         self.until("libvirt", lambda: bool(self.virsh("version")), 20)
 
     def stop(self) -> None:
@@ -91,10 +101,17 @@ class Guest:
     """A running machine with the disks that it is given.
 
     :param disks: target, path and format of each, as OpenNebula writes them, with a double slash in the path.
+    :param cdrom: path of an ISO, if it has one.
+    :param writes: first and last sector that it writes to by itself, on its first disk.
     """
 
     def __init__(
-        self, hypervisor: Hypervisor, name: str, disks: list[tuple[str, str, str]], agent: bool = False
+        self,
+        hypervisor: Hypervisor,
+        name: str,
+        disks: Sequence[tuple[str, str, str]],
+        cdrom: str = "",
+        writes: tuple[int, int] | None = None,
     ) -> None:
         self.on = hypervisor
         self.name = name
@@ -103,11 +120,24 @@ class Guest:
             f"<source file='{path}'/><target dev='{target}'/><alias name='ua-{target}'/></disk>"
             for target, path, kind in disks
         )
-        channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+        if cdrom:
+            rows += (
+                f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{cdrom}'/>"
+                "<target dev='hda' bus='ide'/><readonly/></disk>"
+            )
+        self.floppy = f"/var/tmp/{name}.floppy" if writes else ""
+        if writes:
+            self._lay_floppy(floppy(*writes))
+            rows += (
+                f"<disk type='file' device='floppy'><driver name='qemu' type='raw'/><source file='{self.floppy}'/>"
+                "<target dev='fda' bus='fdc'/><boot order='1'/><readonly/></disk>"
+            )
+            # the BIOS knows only disks that it may boot from
+            rows = rows.replace("</disk>", "<boot order='2'/></disk>", 1)
         text = (
             f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-            "<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features><devices>"
-            f"<emulator>/usr/bin/qemu-system-x86_64</emulator>{rows}{channel if agent else ''}"
+            "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
+            f"<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{rows}"
             "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>"
         )
         place = f"/var/tmp/{name}.xml"
@@ -142,6 +172,27 @@ class Guest:
     def state(self) -> str:
         """``running`` or ``paused``."""
         return self.on.virsh("domstate", self.name).strip()
+
+    def _lay_floppy(self, content: bytes) -> None:
+        path = self.on.lab.path(self.on.host, self.floppy)
+        if not path.exists():
+            path.write_bytes(content)
+
+    def migrate(self, to: Hypervisor, copied: Sequence[str] = (), more: Sequence[str] = ()) -> None:
+        """Go to another host while it runs. Raises CommandFailed, and it runs on where it was.
+
+        :param copied: targets of the disks that go with it, into the files that are there.
+        :param more: more options of virsh.
+        """
+        origin = self.on
+        if self.floppy:
+            self.on = to
+            self._lay_floppy(origin.lab.path(origin.host, self.floppy).read_bytes())
+            self.on = origin
+        storage = ["--copy-storage-all", "--migrate-disks", ",".join(copied)] if copied else []
+        where = f"qemu+tcp://{to.host}/system"
+        origin.virsh("migrate", "--live", "--p2p", "--unsafe", *storage, *more, self.name, where)
+        self.on = to
 
     def destroy(self) -> None:
         """Pull the plug."""
