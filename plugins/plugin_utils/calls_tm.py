@@ -341,6 +341,17 @@ def _hook(action: str) -> Callable[[list[str]], Call]:
     return make
 
 
+def _backup(action: str) -> Callable[[list[str]], Call]:
+    """The call of an action around a backup."""
+
+    def make(given: list[str]) -> Call:
+        from .calls_tm_backup import backup
+
+        return backup(action, given)
+
+    return make
+
+
 _CALLS: dict[str, Callable[[list[str]], Call]] = {
     "clone": _clone,
     "ln": _ln,
@@ -355,6 +366,7 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
         for name in ("resize", "cpds", "snap_create", "snap_create_live", "snap_delete", "snap_revert")
     },
     **{name: _hook(name) for name in ("premigrate", "postmigrate", "failmigrate")},
+    **{name: _backup(name) for name in ("prebackup", "prebackup_live", "postbackup", "postbackup_live")},
     "monitor": _monitor,
     "monitor_ds": _monitor_ds,
 }

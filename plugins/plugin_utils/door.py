@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from .oned import Oned
 
 
+#: Names that older documents of OpenNebula's give to actions (contract-tm 11).
+_ALIASES = {f"{when}_backup{live}": f"{when}backup{live}" for when in ("pre", "post") for live in ("", "_live")}
+#: What clears up after a backup, and never fails: oned would take one that is in its repository for failed (8.3).
+_NEVER_FAIL = ("postbackup", "postbackup_live")
+
+
 class Wrapper:
     """Which wrapper was called, read from its own path: ``<remotes>/tm/<mad>/<action>[.<system mad>]``.
 
@@ -38,7 +44,8 @@ class Wrapper:
             raise BadCall(f"'{one_line(path, 120)}' is not a wrapper of these drivers")
         self.kind = "tm" if parts[-3] == "tm" else "ds"
         self.mad = parts[-2]
-        self.action, _dot, system = parts[-1].partition(".")
+        action, _dot, system = parts[-1].partition(".")
+        self.action = _ALIASES.get(action, action) if self.kind == "tm" else action
         self.root = "/".join(parts[:-3])
         self.prefix = prefix_of(self.root)
         self.driver = self.mad.removeprefix(self.prefix)
@@ -61,17 +68,21 @@ class Wrapper:
 
 
 def main(path: str, arguments: list[str]) -> int:
-    """Run the wrapper at *path*; the exit code is 0 or 1."""
+    """Run the wrapper at *path*; the exit code is 0 or 1, and 0 for what never fails."""
     _fill_streams()
     voice = Voice(path)
+    code = 1
     try:
-        return _run(Wrapper(path), voice, arguments)
+        wrapper = Wrapper(path)
+        code = 0 if wrapper.action in _NEVER_FAIL else 1
+        return _run(wrapper, voice, arguments)
     except StorageError as error:
         if error.code == "unsupported":
             # who sends a document to what cannot be done should hear that, not that nobody reads it
             from .documents import drain
 
             drain()
+            code = 1
         voice.fail(error)
     except KeyboardInterrupt:
         voice.fail(StorageError("Interrupted"))
@@ -85,7 +96,7 @@ def main(path: str, arguments: list[str]) -> int:
         trouble = StorageError(f"An unexpected error: {type(error).__name__}: {error}")
         trouble.detail = traceback.format_exc()
         voice.fail(trouble)
-    return 1
+    return code
 
 
 def _fill_streams() -> None:

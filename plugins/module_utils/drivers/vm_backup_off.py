@@ -43,7 +43,6 @@ def prebackup(request: Request, backup: Backup) -> Reply:
     """Put the disks into the backup directory."""
     if request.ran:
         return answer(request, backup)
-    request.site.secrets = {"document": request["document"]}
     part = os.path.join(backup.shop(request, backup.root), "backup")
     stacks = [(disk, backup.stack(request, disk)) for disk in backup.disks]
     for disk, stack in stacks:

@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The calls around a backup, on the VM's host (contract-tm 8.1).
+
+The VM's document comes on stdin, as plain XML. What it says of its backups is all that decides; oned is asked for the
+datastore of the repository, which has the limits of a backup's copies.
+"""
+
+from __future__ import annotations
+
+from ..module_utils._errors import BadCall, Refused, Unsupported, one_line
+from .calls import Call, Context, arguments, is_number
+from .calls_tm import Place, disk_of, image_format, image_path, rerooted
+from .documents import number, text, yes
+from .settings import STOCK, prefix_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lxml.etree import _Element
+
+    from .running import Running
+
+#: Drivers whose disks are files in the VM's directory; a disk of another driver is that driver's to back up.
+_FILES = ("", "local", "qcow2", "shared", "ssh")
+#: Attributes of the repository's datastore, behind the name of its driver (contract-ds 10.6).
+_LIMITS = ("NICE", "IONICE", "MAX_RIOPS", "MAX_WIOPS", "CPU_QUOTA", "MEMORY_MAX_MB")
+
+
+def backup(action: str, given: list[str]) -> Call:
+    """The call of ``prebackup``, ``postbackup``, or of their live forms.
+
+    Six arguments; the backup job, which says nothing to a driver, may be missing.
+    """
+    names = "DIRECTORY DISKS DEPLOY_ID BACKUP_JOB_ID VM_ID DATASTORE_ID"
+    if len(given) == 5:
+        given = [*given[:3], "-", *given[3:]]
+    target, disks, deploy_id, _job, vm, store = arguments(action, given, names)
+    place = Place(target, "directory")
+    if place.is_disk:
+        raise BadCall(f"{place.path} is not a VM's directory")
+    place.check_ids(vm, store)
+    wanted = _numbers(disks)
+
+    def complete(context: Context, here: bool) -> dict[str, Any]:
+        from .documents import decode, parse, read_stdin
+
+        document = decode(read_stdin())
+        machine = parse(document)
+        found = number(machine, "ID")
+        if machine.tag != "VM" or found != place.vm:
+            raise BadCall(f"The path {place.path} belongs to VM {place.vm}, the document on stdin to another one")
+        options = {
+            **context.settings.common(),
+            "datastore": place.root,
+            "path": place.path,
+            **_what(machine),
+            **_disks(context, machine, place, wanted, here),
+        }
+        base = context.settings.datastore("BACKUP_BASE_PATH").strip()
+        if base:
+            options["backup_path"] = base
+        if action.endswith("_live"):
+            options.update(_guest(context, machine, deploy_id, wanted))
+        if action.startswith("post"):
+            options["failed"] = text(machine, "BACKUP_RESULT").strip().upper() == "FAILURE"
+            return options
+        options.update(_beforehand(context, machine, document, action))
+        _note(context, place.vm, deploy_id, action)
+        return options
+
+    return Call(f"tm_{action}", complete, {"destination": place.host})
+
+
+def _numbers(disks: str) -> list[int]:
+    """Ids of disks, joined with colons."""
+    words = [word for word in disks.split(":") if word]
+    for word in words:
+        if not is_number(word):
+            raise BadCall(f"'{one_line(word, 40)}' is not the id of a disk")
+    return [int(word) for word in words]
+
+
+def _config(machine: _Element, name: str) -> str:
+    return text(machine, f"BACKUPS/BACKUP_CONFIG/{name}").strip().upper()
+
+
+def _what(machine: _Element) -> dict[str, Any]:
+    """What kind of backup it is, and which increment."""
+    mode, way = _config(machine, "MODE") or "FULL", _config(machine, "INCREMENT_MODE") or "CBT"
+    if mode not in ("FULL", "INCREMENT"):
+        raise Unsupported(f"The backup has MODE={one_line(mode, 40)}, and FULL and INCREMENT are supported")
+    if way not in ("CBT", "SNAPSHOT"):
+        raise Unsupported(f"The backup has INCREMENT_MODE={one_line(way, 40)}, and CBT and SNAPSHOT are supported")
+    last = number(machine, "BACKUPS/BACKUP_CONFIG/LAST_INCREMENT_ID", -1)
+    return {"mode": mode.lower(), "increment_mode": way.lower(), "last_increment": last}
+
+
+def _disks(context: Context, machine: _Element, place: Place, wanted: list[int], here: bool) -> dict[str, Any]:
+    """The disks, as options have them."""
+    prefix = prefix_of(context.settings.root)
+    formats, images, persistent = [], [], []
+    for disk_id in wanted:
+        disk = disk_of(machine, disk_id)
+        driver = text(disk, "TM_MAD").strip()
+        if driver.removeprefix(prefix) not in _FILES:
+            raise Unsupported(
+                f"Disk {disk_id} of VM {place.vm} is kept by the driver {one_line(driver, 40)}, and not in a file here"
+            )
+        formats.append(f"{disk_id}:{image_format(disk)}")
+        source = text(disk, "SOURCE").strip()
+        if source.startswith("/"):
+            images.append(f"{disk_id}:{rerooted(image_path(source), place, here)}")
+        if text(disk, "CLONE", "yes").strip().lower() == "no":
+            persistent.append(str(disk_id))
+        _refuse_snapshots(machine, place.vm, disk_id)
+    return {"disks": formats, "images": images, "persistent": persistent}
+
+
+def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:
+    """Increments by layers fold layers, which would be snapshots; the core asks for full backups of such VMs (8.1)."""
+    if _config(machine, "MODE") != "INCREMENT" or _config(machine, "INCREMENT_MODE") != "SNAPSHOT":
+        return
+    for found in machine.findall("SNAPSHOTS"):
+        if text(found, "DISK_ID").strip() == str(disk) and found.find("SNAPSHOT") is not None:
+            raise Refused(
+                f"Disk {disk} of VM {vm} has snapshots, and increments by layers would destroy them",
+                todo="delete the snapshots, or set the backup's MODE to FULL or its INCREMENT_MODE to CBT",
+            )
+
+
+def _guest(context: Context, machine: _Element, deploy_id: str, wanted: list[int]) -> dict[str, Any]:
+    """The guest, as libvirt knows it.
+
+    :raises Unsupported: another hypervisor runs it.
+    """
+    records = machine.findall("HISTORY_RECORDS/HISTORY")
+    hypervisor = text(records[-1], "VM_MAD").strip().lower() if records else ""
+    if hypervisor not in ("", "kvm", "qemu"):
+        raise Unsupported(f"Backups of a running virtual machine need kvm or qemu, and this one has {hypervisor}")
+    found = {
+        "domain": text(machine, "DEPLOY_ID").strip() or deploy_id,
+        "targets": [f"{disk}:{text(disk_of(machine, disk), 'TARGET').strip()}" for disk in wanted],
+    }
+    uri = context.settings.stock("vmm/kvm/kvmrc", "LIBVIRT_URI")
+    return {**found, "libvirt_uri": uri} if uri != STOCK["vmm/kvm/kvmrc"]["LIBVIRT_URI"] else found
+
+
+def _beforehand(context: Context, machine: _Element, document: bytes, action: str) -> dict[str, Any]:
+    """What a backup that begins needs besides."""
+    if yes(_config(machine, "INTERACTIVE")):
+        raise Unsupported("Interactive backups (INTERACTIVE=YES) are not supported by these drivers")
+    options: dict[str, Any] = {"document": document.decode("utf-8", "replace")}
+    if text(machine, "TEMPLATE/TPM/MODEL").strip():
+        uuid = text(machine, "TEMPLATE/OS/UUID").strip() or text(machine, "DEPLOY_ID").strip()
+        remote = context.settings.text("REMOTE_DIRECTORY", "/var/tmp/one")
+        options.update(tpm=uuid, vtpm_setup=f"{remote}/vmm/kvm/vtpm_setup")
+    repository = _repository(context, machine)
+    if repository is not None:
+        mad = text(repository, "DS_MAD").strip().upper()
+        for name in _LIMITS:
+            limit = number(repository, f"TEMPLATE/{mad}_{name}", -1, "The datastore of the repository")
+            if limit != -1:
+                options[name.lower()] = limit
+    if action.endswith("_live"):
+        options.update(_held(machine, repository))
+    return options
+
+
+def _repository(context: Context, machine: _Element) -> _Element | None:
+    """The datastore that the backup goes to."""
+    store = number(machine, "BACKUPS/BACKUP_CONFIG/LAST_DATASTORE_ID", -1)
+    return context.datastore(store) if store >= 0 else None
+
+
+def _held(machine: _Element, repository: _Element | None) -> dict[str, Any]:
+    """How the guest is held for the moment of a backup."""
+    freeze = _config(machine, "FS_FREEZE") or "NONE"
+    if freeze not in ("NONE", "AGENT", "SUSPEND"):
+        raise Unsupported(f"The backup has FS_FREEZE={one_line(freeze, 40)}, and NONE, AGENT and SUSPEND are supported")
+    needed = repository is not None and yes(text(repository, "TEMPLATE/REQUIRE_QUIESCE"))
+    return {"freeze": freeze.lower(), "require_quiesce": needed}
+
+
+#: This process in the register, for as long as it lives.
+_noted: list[Running] = []
+
+
+def _note(context: Context, vm: int, deploy_id: str, action: str) -> None:
+    """Let a cancel find this process, and refuse a second backup; it is noted until the process ends."""
+    import signal
+
+    from .running import enter
+
+    _noted.append(enter(context.settings, vm, deploy_id, action))
+    signal.signal(signal.SIGTERM, _cancelled)
+
+
+def _cancelled(_number: int, _frame: Any) -> None:
+    """End the work wherever it is done: the session to the node is closed, and the node takes back what it did."""
+    from ..module_utils._errors import Cancelled
+
+    raise Cancelled("The backup was cancelled")
