@@ -14,6 +14,7 @@ from tests.unit.core.support import CHAINED, MIB, OVERLAID, PLAIN, World, act, b
 
 QCOW2 = {"driver": "qcow2"}
 SSH = {"driver": "ssh"}
+LOCAL = {"driver": "local"}
 MIXED = {"driver": "shared", "system_driver": "ssh"}
 SIZE = 2 * MIB
 CLUSTER = 65536
@@ -54,6 +55,8 @@ SHAPES = [
     Shape("ssh, raw", SSH, PLAIN, "tm_clone", False),
     Shape("ssh, qcow2", SSH, OVERLAID, "tm_clone", False),
     Shape("ssh, layers", SSH, CHAINED, "tm_ln", True),
+    Shape("local", LOCAL, OVERLAID, "tm_clone", True),
+    Shape("local, persistent", LOCAL, CHAINED, "tm_ln", True),
     Shape("mixed", MIXED, OVERLAID, "tm_clone", True),
     Shape("mixed, persistent", MIXED, CHAINED, "tm_ln", True),
     Shape("mixed, raw, persistent", MIXED, PLAIN, "tm_ln", False),
