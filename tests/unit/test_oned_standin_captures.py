@@ -361,6 +361,8 @@ def test_every_recorded_file_is_compared() -> None:
         "script-stdin.*-premigrate.txt",
         "vmm.disksnapshotcreate.*.xml",
         "ds.monitor.*.reply-decoded.txt",
+        # these are held against the door: see test_calls_backup.py
+        "script-stdin.tm-*backup*.txt",
     )
     compared = {name for pattern in patterns for name in recorded(pattern)}
     assert {path.name for path in CAPTURES.iterdir()} - compared == {"README.md"}
