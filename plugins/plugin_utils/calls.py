@@ -13,17 +13,22 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ..module_utils.tools.sources import Source
     from .answer import Voice
     from .oned import Oned
     from .settings import Settings
 
 
 class Context:
-    """Where a call finds what its command line does not say: stdin, oned, the site's settings. Each is asked once."""
+    """Where a call finds what its command line does not say: stdin, oned, the site's settings. Each is asked once.
+
+    :ivar sends: opens each of the sources that this machine reads for the action, in the order in which it takes them.
+    """
 
     def __init__(self, oned: Oned, settings: Settings) -> None:
         self.oned = oned
         self.settings = settings
+        self.sends: list[Callable[[], Source]] = []
         self._seen: dict[tuple[str, int], _Element] = {}
 
     def vm(self, number: int) -> _Element:

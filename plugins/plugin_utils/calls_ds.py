@@ -130,12 +130,19 @@ def _cp(context: Context, data: Data) -> dict[str, Any]:
     image = data.needed_image()
     convert = yes(data.setting("CONVERT", "yes")) and not data.files() and number(image, "TYPE", 0) != CDROM
     counted = not data.setting("LIMIT_IMAGE_SIZE", "yes").lower().startswith("n")
+    source, access = need(image, "PATH"), data.access(context.settings.root)
+    if source.startswith(("rsync", "restic")):
+        from ..module_utils.tools.sources import rate_of
+        from .repositories import store_of
+
+        # whoever imports it needs no password of the repository: it is read here, next to oned
+        context.sends.append(store_of(context, source).opener(source, rate_of(access["limit_rate"])))
     return {
         **context.settings.common(),
         **data.new_image(),
         **data.directories(),
-        **data.access(context.settings.root),
-        "source": need(image, "PATH"),
+        **access,
+        "source": source,
         "size": number(image, "SIZE", 0) if counted else 0,
         "convert_to": data.wanted_format() if convert else "",
         "md5": text(image, "TEMPLATE/MD5").strip(),

@@ -352,7 +352,14 @@ def _backup(action: str) -> Callable[[list[str]], Call]:
     return make
 
 
+def _restore(given: list[str]) -> Call:
+    from .calls_tm_restore import restore
+
+    return restore(given)
+
+
 _CALLS: dict[str, Callable[[list[str]], Call]] = {
+    "restore": _restore,
     "clone": _clone,
     "ln": _ln,
     "mv": _mv,

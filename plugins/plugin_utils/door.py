@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..module_utils.drivers.base import Driver
-    from .calls import Call
+    from .calls import Call, Context
     from .feeding import Feeding
     from .launch import Placement
     from .oned import Oned
@@ -113,6 +113,7 @@ def _fill_streams() -> None:
 
 def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     from ..module_utils.drivers import registry
+    from .calls import Context
     from .launch import LONG, Launch, Placement
 
     settings = Settings(wrapper.root)
@@ -135,19 +136,19 @@ def _run(wrapper: Wrapper, voice: Voice, arguments: list[str]) -> int:
     try:
         if call.hasty:
             launch.prepare()
-        options = _options(wrapper, call, settings, placement)
+        context = Context(_oned(settings), settings)
+        options = _options(wrapper, call, context, placement)
         if call.others and not explain:
             call.others(wrapper.mad)
         if driver.idle(wrapper.action, options):
             voice.lines(nothing)
             return 0
-        if not placement.here:
-            feeding = _feeding(driver, wrapper.action, options, placement, settings, explain)
-            if call.action in LONG:
-                from ..module_utils.tools.audience import watch
+        if not placement.here and call.action in LONG:
+            from ..module_utils.tools.audience import watch
 
-                # with this process its sessions end, and with them what runs at their other ends
-                watch(lambda: os._exit(1))
+            # with this process its sessions end, and with them what runs at their other ends
+            watch(lambda: os._exit(1))
+        feeding = _feeding(driver, wrapper.action, options, placement, context, explain)
         result = launch.run(options, explain, os.environ.get("ONE_STORAGE_FAULT", ""))
         for warning in result.get("warnings") or []:
             voice.log("WARN", str(warning))
@@ -189,23 +190,33 @@ def _bridges(call: Call, settings: Settings) -> tuple[str, str]:
 
 
 def _feeding(
-    driver: Driver, action: str, options: dict[str, Any], placement: Placement, settings: Settings, explain: bool
+    driver: Driver,
+    action: str,
+    options: dict[str, Any],
+    placement: Placement,
+    context: Context,
+    explain: bool,
 ) -> Feeding | None:
-    """What sends a bridge the source that only this machine can read; None when there is nothing to send."""
-    source = driver.fed(action, options)
-    if source is None:
+    """What sends the action the sources that only this machine can read; None when there is nothing to send."""
+    openers = context.sends
+    if not openers and not placement.here:
+        source = driver.fed(action, options)
+        if source is not None:
+            openers = [lambda: source]
+            if explain:
+                # that it is there and may be read is all that is asked now
+                source.close()
+    if not openers:
         return None
     if explain:
-        # that it is there and may be read is all that is asked now
-        source.close()
         options["feed"] = "/"
         return None
     from ..module_utils.tools.peer import Settings as Reach
     from .feeding import Feeding
 
-    way = _way(settings)
+    way = _way(context.settings)
     reach = Reach(way["peer_python"], way["ciphers"], way["connect_timeout"], options["stall_timeout"])
-    feeding = Feeding(source, placement.lead, reach)
+    feeding = Feeding(openers, "" if placement.here else placement.lead, reach)
     options["feed"] = feeding.socket
     return feeding
 
@@ -216,14 +227,13 @@ def _oned(settings: Settings) -> Oned:
     return Oned(deadline=settings.number("ONED_TIMEOUT", 30))
 
 
-def _options(wrapper: Wrapper, call: Call, settings: Settings, placement: Placement) -> dict[str, Any]:
+def _options(wrapper: Wrapper, call: Call, context: Context, placement: Placement) -> dict[str, Any]:
     from ..module_utils import _actions
-    from .calls import Context
 
-    oned = _oned(settings)
+    settings = context.settings
     for kind, number in call.asks:
-        oned.expect(kind, number)
-    options = call.complete(Context(oned, settings), placement.here)
+        context.oned.expect(kind, number)
+    options = call.complete(context, placement.here)
     known = _actions.ACTIONS[call.action].options
     options["driver"] = wrapper.driver
     if "url_host" in known and not placement.here:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
 #: more than finishing the work.
-LONG = ("ds_cp", "ds_clone", "ds_export")
+LONG = ("ds_cp", "ds_clone", "ds_export", "tm_restore")
 
 
 class Placement:

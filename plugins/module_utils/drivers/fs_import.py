@@ -109,6 +109,11 @@ class Imports(FsImages):
         from ..tools.sources import local_path, scheme_of
 
         source = str(request["source"])
+        if source.partition("://")[0].endswith("+rbd"):
+            raise Refused(
+                f"{one_line(source, 120)} is the backup of a Ceph volume, which no file can become",
+                todo="restore it to a Ceph datastore",
+            )
         if request.options.get("feed"):
             # it was held against the directories where it is read
             return source

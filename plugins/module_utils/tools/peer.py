@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from . import flow, landing, pace, peer_main, relay, retrieval, stream  # noqa: F401
 
 #: Sources of a peer that answers calls, each after those it imports.
-_CALLS = ("codec", "wire", "command", "host")
+_CALLS = ("codec", "wire", "command", "host", "digest")
 #: And what it needs beside them to send and take files.
 _STREAMS = ("pace", "flow", "stream", "landing")
 #: Up to so many bytes travel with the calls; a context image does.
@@ -323,8 +323,11 @@ def _small(entries: list[list[str]]) -> list[tuple[str, tuple[str, str]]] | None
 
 
 def open_relay(name: str, settings: Settings, folder: str) -> Session:
-    """A session that waits for a source on its stdin (:mod:`.relay`)."""
-    return _open(ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
+    """A session that waits for sources on its stdin (:mod:`.relay`).
+
+    :param name: the host; empty for this machine.
+    """
+    return _open(name and ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
 def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Session:

@@ -135,8 +135,8 @@ class Feeder:
 
     def feed(
         self, prepare: Callable[[], tuple[dict[str, Any], Iterator[bytes]]], trouble: Callable[[Exception], bytes]
-    ) -> None:
-        """Send a source; it returns when that is sent, or nobody takes it any more.
+    ) -> bool:
+        """Send a source; whether all of it was sent. Else it failed, which is told, or nobody takes it any more.
 
         :param prepare: gives what is told of the source (``name``, ``length``) and its blocks. It may take its time:
             the other side hears meanwhile that it goes on.
@@ -147,17 +147,17 @@ class Feeder:
         try:
             try:
                 told, blocks = self._prepared(prepare)
+                self._record(b"N", dumps(told))
+                failure = self._blocks(blocks)
             except _NobodyTakes:
                 raise
             except Exception as error:
-                self._record(b"E", trouble(error))
-                return
-            self._record(b"N", dumps(told))
-            failure = self._blocks(blocks)
+                failure = error
             self._record(*((b"Z", b"") if failure is None else (b"E", trouble(failure))))
+            return failure is None
         except _NobodyTakes:
             # the action itself says why
-            return
+            return False
 
     def _prepared(
         self, prepare: Callable[[], tuple[dict[str, Any], Iterator[bytes]]]

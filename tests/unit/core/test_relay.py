@@ -49,7 +49,7 @@ class Given(Source):
 
 
 def fed(source: Source) -> Feeding:
-    return Feeding(source, "bridge", Settings(connect=20, stall=10))
+    return Feeding([lambda: source], "bridge", Settings(connect=20, stall=10))
 
 
 def test_every_byte_comes_over_and_nothing_is_left(tmp_path: Path) -> None:
