@@ -419,7 +419,9 @@ ACTIONS: dict[str, Action] = {
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
     "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED),
-    "tm_prebackup_live": Action("tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE),
+    "tm_prebackup_live": Action(
+        "tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE
+    ),
     "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
     "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
     "tm_restore": Action(

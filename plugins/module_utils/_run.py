@@ -94,6 +94,8 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
     claims = driver.claims_for(entry.name, options)
     number = os.urandom(6).hex()
     site = _site(entry.name, options, driver, number, mode)
+    # before anything is settled: to take a dead run's work back may need them
+    site.secrets = {name: options[name] for name, rule in entry.options.items() if rule.get("no_log") and options[name]}
     keeps = entry.name in driver.answering
     head = {
         "run": number,

@@ -29,6 +29,18 @@ def _ds_dummy() -> Driver:
     return DsDummy()
 
 
+def _ds_rsync() -> Driver:
+    from .rsync import Rsync
+
+    return Rsync()
+
+
+def _ds_restic() -> Driver:
+    from .restic import Restic
+
+    return Restic()
+
+
 def _tm_dummy() -> Driver:
     from .dummy import TmDummy
 
@@ -69,6 +81,8 @@ def _tm_qcow2_ssh() -> Driver:
 DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("ds", "fs", ""): _ds_fs,
     ("ds", "dummy", ""): _ds_dummy,
+    ("ds", "rsync", ""): _ds_rsync,
+    ("ds", "restic", ""): _ds_restic,
     ("tm", "dummy", ""): _tm_dummy,
     ("tm", "qcow2", ""): _tm_qcow2,
     ("tm", "shared", ""): _tm_shared,

@@ -43,6 +43,7 @@ class Site:
     :ivar private: URLs with a password in them, by what is shown, and journalled, in their place.
     :ivar figures: what the action's result tells of a long step: bytes, seconds.
     :ivar warnings: what went wrong without harm to the action, for people and logs.
+    :ivar open: what a step keeps open for later ones, by name: processes that end with this one.
     :ivar rate: most bytes per second that go from host to host; 0 for no limit.
     :ivar desk: the lead's own workshop, of all runs: beside it lies what tells how far a long step is. Empty without.
     """
@@ -57,6 +58,7 @@ class Site:
         self.private: dict[str, str] = {}
         self.figures: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.open: dict[str, Any] = {}
         self.rate = 0
         self.desk = ""
         self._same: dict[tuple[str, str], bool] = {}
@@ -212,7 +214,7 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import backup, fetch, files, images, layers, live, marks, migrate, restoring, transfer  # noqa: F401
+    from . import backup, backup_live, fetch, files, images, layers, live, marks, migrate, restoring, transfer  # noqa: F401
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

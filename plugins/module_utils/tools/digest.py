@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest of a file as it lies there, in one read that leaves holes out."""
+"""The digest of a file as it lies there, in one read that leaves holes out.
+
+Standard library and :mod:`.host` only: it is sent to peers."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 
@@ -24,6 +25,8 @@ def digest(path: str, name: str = "md5") -> tuple[str, int]:
     :raises OSError: EAGAIN when the file changed meanwhile, EINVAL when it is no regular file.
     :raises InterruptedError: the caller went away.
     """
+    import hashlib
+
     taken = hashlib.new(name, usedforsecurity=False)
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -127,6 +127,12 @@ class Host:
             found = fcntl.fcntl(file.fileno(), fcntl.F_OFD_GETLK, wish)
         return bool(struct.unpack("hhqqixxxx", found)[0] != fcntl.F_UNLCK)
 
+    def digest(self, path: str, name: str) -> list[Any]:
+        """The hexadecimal digest and the size in bytes of a file (:func:`.digest.digest`)."""
+        from .digest import digest
+
+        return list(digest(path, name))
+
     def space(self, path: str) -> dict[str, int]:
         """Total, used and free bytes of the file system that holds *path*, as df counts them."""
         info = os.statvfs(path)
