@@ -12,8 +12,8 @@ repository has the increment, and less is given up than could be:
 * *SNAPSHOT.* ``prebackup`` copies what the layers above the base have, and changes nothing. ``postbackup`` folds them
   into the base and begins the next layer, when the backup went well; the VM is off until then. Where it was not heard,
   the layer goes on: it has what changed since the increment before, and more, and that makes an increment as right as
-  a smaller one. A layer's number is that of the increment which it is for: one that is too high tells that what came
-  before is folded in already.
+  a smaller one. A layer's number, or a marker beside it, is that of the increment which it is for: one that is too
+  high tells that what came before is folded in already.
 
 What changed cannot be told of a disk that is new, whose guest was killed, or that was copied, reverted or restored.
 Its increment has the whole disk then, zeros as zeros: on top of any other it shows what it should.
@@ -197,7 +197,7 @@ def _find_changes(request: Request, backup: Backup, disk: BackupDisk, stack: Sta
         why = why and f"the bitmap {mark} {why}"
     else:
         mark, depth = "", depth_of_base(stack, layers)
-        why = "" if _are_for(layers[:depth], backup.number) else "its layers are not those of this chain"
+        why = "" if are_for(stack, layers[:depth], backup.number) else "its layers are not those of this chain"
     if why:
         request.site.warn(f"Increment {backup.number} has all of disk {disk.id}, as {why}")
         mark, depth = "", 0
@@ -211,11 +211,11 @@ def depth_of_base(stack: Stack, layers: list[chain.Layer]) -> int:
     return next((depth for depth, layer in enumerate(layers) if stack.layered and layer.path == path), -1)
 
 
-def _are_for(above: list[chain.Layer], number: int) -> bool:
+def are_for(stack: Stack, above: list[chain.Layer], number: int) -> bool:
     """Whether the layers above the base have all that changed since the increment before: the lowest one was begun
     after that one, or earlier."""
-    lowest = base(above[-1].path) if above else ""
-    return chain.is_number(lowest) and int(lowest) <= number
+    lowest = chain.begun(stack.host, stack.snap, above[-1].path) if above else -1
+    return 0 <= lowest <= number
 
 
 # ---------------------------------------------------------------- postbackup
@@ -267,7 +267,7 @@ def _next_layer(request: Request, backup: Backup, stack: Stack) -> list[Step]:
     top = str(backup.number + 1)
     new = os.path.join(stack.snap, top)
     if not stack.layered:
-        first = _first_base(stack)
+        first = first_base(stack)
     elif depth < 0:
         raise Refused(f"{stack.disk.path} does not stand on {stack.snap}/0", stack.host.name)
     else:
@@ -276,11 +276,13 @@ def _next_layer(request: Request, backup: Backup, stack: Stack) -> list[Step]:
         return []
     shop = backup.shop(request, stack.root)
     part = os.path.join(shop, f"{stack.disk.name}.{top}")
-    steps: list[Step] = [*first, NewLayer(LEAD, part, stack.name_of("0"), layers[0].virtual_size)]
+    # the names of layers lead through it, and stock makes none for ssh
+    own = MakeLink(LEAD, os.path.join(stack.snap, base(stack.snap)), ".", stack.root)
+    steps: list[Step] = [*first, own, NewLayer(LEAD, part, stack.name_of("0"), layers[0].virtual_size)]
     taken = request.look(new) is not None
     steps.append(Replace(LEAD, part, new, stack.root, what="layer") if taken else Publish(
         LEAD, part, new, stack.root, what="layer"))  # fmt: skip
-    steps.append(_relinked(stack, top))
+    steps.append(relinked(stack, top))
     steps += stack.followed(top)
     for layer in layers[:depth] if depth > 0 else []:
         if base(layer.path) != top:
@@ -289,7 +291,7 @@ def _next_layer(request: Request, backup: Backup, stack: Stack) -> list[Step]:
     return steps
 
 
-def _first_base(stack: Stack) -> list[Step]:
+def first_base(stack: Stack) -> list[Step]:
     """Steps that let a disk which is one file be the base, layer 0."""
     from ..steps.marks import OneMoreName
 
@@ -299,14 +301,10 @@ def _first_base(stack: Stack) -> list[Step]:
         if stack.target
         else OneMoreName(LEAD, stack.disk.path, bottom, stack.root)
     )
-    return [
-        MakeDirectory(LEAD, snap, stack.root),
-        MakeLink(LEAD, os.path.join(snap, base(snap)), ".", stack.root),
-        named,
-    ]
+    return [MakeDirectory(LEAD, snap, stack.root), named]
 
 
-def _relinked(stack: Stack, top: str) -> Step:
+def relinked(stack: Stack, top: str) -> Step:
     """The step that lets the disk's name lead to a layer."""
     from ..steps.marks import LinkInPlace
 

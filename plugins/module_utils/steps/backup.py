@@ -52,31 +52,37 @@ class FindChanges(Step):
     def do(self, site: Site) -> None:
         from ..tools import changes
 
-        parts = self._marked() if self.mark else self._mapped(site)
+        parts = self.found(site)
         os.makedirs(os.path.dirname(self.part), exist_ok=True)
         with open(self.part, "w", encoding="ascii") as file:
             file.write(changes.dump(parts))
 
-    def _marked(self) -> list[Part]:
+    def found(self, site: Site) -> list[Part]:
+        """What changed."""
         from ..tools import bitmaps, changes
 
-        bitmap = bitmaps.find(self.layer, self.mark)
-        if bitmap is None or not bitmap.sound:
-            raise StorageError(f"The bitmap {self.mark} of {self.layer} went away")
-        return [(changes.COPY, offset, length) for offset, length in bitmaps.changed(self.layer, bitmap, self.size)]
+        if self.mark:
+            bitmap = bitmaps.find(self.layer, self.mark)
+            if bitmap is None or not bitmap.sound:
+                raise StorageError(f"The bitmap {self.mark} of {self.layer} went away")
+            return [(changes.COPY, offset, length) for offset, length in bitmaps.changed(self.layer, bitmap, self.size)]
+        extents = self.mapped(site, ["-f", "qcow2", self.layer])
+        return changes.above(extents, self.depth) if self.depth else changes.everything(extents)
 
-    def _mapped(self, site: Site) -> list[Part]:
-        from ..tools import changes
+    def mapped(self, site: Site, which: list[str]) -> list[dict[str, Any]]:
+        """What qemu-img says of the extents of a disk.
+
+        :param which: its last arguments.
+        """
         from ..tools.codec import loads
         from ..tools.command import run
 
-        argv = ["qemu-img", "map", "--output=json", "-f", "qcow2", self.layer]
-        result = run(argv, site.timeouts.command, most=_MAP_BYTES)
+        result = run(["qemu-img", "map", "--output=json", *which], site.timeouts.command, most=_MAP_BYTES)
         if result["rc"] != 0:
             said = str(result["err"]).strip() or f"code {result['rc']}"
             raise ToolFailed(f"Cannot {self.words()}: {one_line(said.splitlines()[-1], 300)}", site.lead.name)
-        extents = loads(str(result["out"]).encode())
-        return changes.above(extents, self.depth) if self.depth else changes.everything(extents)
+        extents: list[dict[str, Any]] = loads(str(result["out"]).encode())
+        return extents
 
 
 class LookForRoom(Step):
@@ -152,16 +158,20 @@ class CopyOut(Step):
 class CopyChanges(Step):
     """Write what changed of a disk as one qcow2 file that stands on nothing.
 
-    :param layer: what it is read from: a file that nobody writes to.
+    :param layer: what it is read from: a file that nobody writes to, or what a backup job of a guest shows.
     :param size: virtual size in bytes.
     :param parts: where the parts are noted.
     :param pace: what stands before the command.
+    :param layer_format: of what it is read from.
     """
 
     kind: ClassVar[str] = "copy-changes"
 
-    def __init__(self, where: str, layer: str, size: int, parts: str, part: str, pace: list[str]) -> None:
+    def __init__(
+        self, where: str, layer: str, size: int, parts: str, part: str, pace: list[str], layer_format: str = "qcow2"
+    ) -> None:
         super().__init__(where)
+        self.layer_format = layer_format
         self.layer = layer
         self.size = size
         self.parts = parts
@@ -177,8 +187,8 @@ class CopyChanges(Step):
         site.host(self.where).make_directory(os.path.dirname(self.part))
         with open(self.parts, encoding="ascii") as file:
             parts = changes.load(file.read())
-        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.layer, self.part, str(self.size)]
-        site.command(self.where, create, self.words())
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", self.layer_format, "-b", self.layer]
+        site.command(self.where, [*create, self.part, str(self.size)], self.words())
         for orders, size in changes.orders(parts):
             # what is written is brought to disk when it is published
             argv = [*self.pace, "qemu-io", "-C", "-f", "qcow2", "-t", "unsafe", *orders, self.part]

@@ -32,6 +32,16 @@ def ask(site: Site, where: str, operation: str, guest: dict[str, Any], **orders:
     return _checked(site, where, _talk(site, where, operation, guest, orders))
 
 
+def argv_of(site: Site, operation: str, guest: dict[str, Any], orders: dict[str, Any]) -> list[str]:
+    """The command line of the process that talks to libvirt."""
+    from ..tools.codec import dumps
+    from ..tools.guest import program
+
+    pause = os.environ.get("ONE_STORAGE_GUEST_PAUSE", "")
+    text = dumps({**guest, **orders, "operation": operation, "stall": site.timeouts.stall, "pause": pause}).decode()
+    return [_PYTHON, "-I", "-c", program(), text]
+
+
 def _checked(site: Site, where: str, answer: dict[str, Any]) -> dict[str, Any]:
     if not answer.pop("ok"):
         raise from_record({**answer, "host": site.host(where).name})
@@ -43,16 +53,12 @@ def _talk(site: Site, where: str, operation: str, guest: dict[str, Any], orders:
 
     :raises StorageError: there is none, so that nobody knows how far it came.
     """
-    from ..tools.codec import dumps, loads
-    from ..tools.guest import program
+    from ..tools.codec import loads
 
     host = site.host(where)
-    pause = os.environ.get("ONE_STORAGE_GUEST_PAUSE", "")
-    text = dumps({**guest, **orders, "operation": operation, "stall": site.timeouts.stall, "pause": pause}).decode()
     limit = _LOOK if operation == "look" else _LONGEST
-    argv = [_PYTHON, "-I", "-c", program(), text]
     try:
-        result = host.run(argv, limit)
+        result = host.run(argv_of(site, operation, guest, orders), limit)
     except TimeoutError as error:
         raise DeadlineOver(f"libvirt does not answer for {guest['domain']}: {error.strerror}", host.name) from error
     said = str(result["out"]).strip()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Ends the name of a file that says which layer holds a snapshot (contract-tm 6.4).
 REDIRECT = ".current"
+#: Ends the name of a file that says for which increment of a backup a layer was begun, when that is not its number.
+BEGUN = ".begun"
 #: Ends the name in such a file that leads nowhere: the snapshot is being deleted, and its data may be spoilt already.
 GONE = ".gone"
 
@@ -234,6 +236,19 @@ def gone(lower: str, upper: str) -> str:
     return f"{lower}.{os.path.basename(upper)}{GONE}"
 
 
+def begun(host: Host, snap: str, path: str) -> int:
+    """For which increment of a backup a layer was begun (contract-tm 8.3); -1 when nobody can tell.
+
+    That is its number, unless a marker says otherwise, which counts for the very file that it was written for.
+    """
+    name = os.path.basename(path)
+    words = (host.read(os.path.join(snap, name + BEGUN), 4096) or "").split()
+    info = host.stat(path)
+    if len(words) == 2 and is_number(words[0]) and info and words[1] == str(info["inode"]):
+        return int(words[0])
+    return int(name) if is_number(name) else -1
+
+
 def redirects(host: Host, snap: str) -> dict[int, str]:
     """Names of layers by the number of the snapshot that a ``.current`` marker gives them to."""
     found = {}
@@ -258,7 +273,7 @@ def family(host: Host, snap: str, but: str = "") -> list[Layer]:
         info = host.stat(path, follow=True)
         if path == but:
             continue
-        if info and info["kind"] == "file" and not name.endswith(REDIRECT):
+        if info and info["kind"] == "file" and not name.endswith((REDIRECT, BEGUN)):
             try:
                 layer = read(host, path)
             except Corrupt:

@@ -18,10 +18,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import domain, guard, hold, jobs, main, snapshot  # noqa: F401
+    from . import backup, checkpoints, domain, guard, hold, jobs, main, merge, snapshot  # noqa: F401
 
 #: Its files, each after those it imports.
-PARTS = ("guard", "domain", "hold", "jobs", "snapshot", "main")
+PARTS = ("guard", "domain", "hold", "jobs", "snapshot", "checkpoints", "backup", "merge", "main")
 
 
 def program() -> str:

@@ -54,6 +54,20 @@ class Guest:
         self._link: str = orders["link"]
         self.disk()
 
+    def also(self, target: str, link: str) -> Guest:
+        """Another disk of the same domain."""
+        import copy
+
+        other = copy.copy(self)
+        other.target, other._link = target, link
+        other.disk()
+        return other
+
+    def targets(self) -> list[str]:
+        """The targets of all disks of the domain."""
+        text = self.ask("read the domain", self.domain.XMLDesc)
+        return [target.get("dev") for target in parse(self.etree, text, self.name).findall("devices/disk/target")]
+
     def ask(self, doing: str, call: Callable[[], Any], todo: str = "") -> Any:
         """Call libvirt; its error becomes a sentence."""
         try:
@@ -96,14 +110,18 @@ class Guest:
 
 def find_disk(etree: Any, text: str, target: str, name: str) -> Any:
     """The element of a disk in a domain's document; ``Trouble`` when it has none."""
-    if len(text) > _XML_BYTES:
-        raise Trouble("corrupt", f"The document of {name} is too long to be right")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    for disk in etree.fromstring(text.encode(), parser).findall("devices/disk"):
+    for disk in parse(etree, text, name).findall("devices/disk"):
         found = disk.find("target")
         if found is not None and found.get("dev") == target:
             return disk
     raise Trouble("missing", f"The domain {name} has no disk {target}")
+
+
+def parse(etree: Any, text: str, name: str) -> Any:
+    """A domain's document."""
+    if len(text) > _XML_BYTES:
+        raise Trouble("corrupt", f"The document of {name} is too long to be right")
+    return etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
 
 
 def chain_of(disk: Any) -> list[str]:

@@ -42,8 +42,8 @@ class Guard:
         os.close(reader)
 
     def holds(self, letter: str) -> None:
-        """Say, before it is done, that the guest is frozen (F), suspended (S) or being copied (C)."""
-        if letter != "C":
+        """Say, before it is done, that the guest is frozen (F), suspended (S), being copied (C) or backed up (B)."""
+        if letter in "FS":
             self._since = time.monotonic()
         os.write(self._writer, letter.encode())
 
@@ -86,7 +86,7 @@ def _watch(reader: int, limit: float, let_go: Callable[[set[str]], None]) -> Non
 
 
 def _let_go(uri: str, domain: str, target: str, held: set[str]) -> None:
-    """Thaw, resume, end the copy: in a process that has not used libvirt before."""
+    """Thaw, resume, end the copy or the backup: in a process that has not used libvirt before."""
     if os.fork() == 0:
         try:
             _release(uri, domain, target, held)
@@ -111,6 +111,10 @@ def _release(uri: str, domain: str, target: str, held: set[str]) -> None:
                 if guest.blockJobInfo(target).get("type") == libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY:
                     guest.blockJobAbort(target)
                 left.discard("C")
+            if "B" in left:
+                if guest.jobStats().get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
+                    guest.abortJob()
+                left.discard("B")
             if "F" in left:
                 guest.agentSetResponseTimeout(10)
                 guest.fsThaw()

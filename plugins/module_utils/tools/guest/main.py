@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import sys
 
+from .backup import backup, layers, marks, tops
 from .domain import Guest, Trouble
 from .guard import Guard
 from .jobs import commit, copy, pull
+from .merge import home, merge
 from .snapshot import snapshot
 
 TYPE_CHECKING = False
@@ -30,6 +32,12 @@ _OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]]
     "pull": pull,
     "commit": commit,
     "copy": copy,
+    "tops": tops,
+    "backup": backup,
+    "layers": layers,
+    "marks": marks,
+    "merge": merge,
+    "home": home,
 }
 
 
