@@ -283,6 +283,15 @@ ACTIONS: dict[str, Action] = {
         _KEPT,
         {"datastore_id": _number(required=True), "increment_id": _number(-1), "format": _text("raw")},
     ),
+    "ds_restore": Action(
+        "ds",
+        "restore",
+        _COMMON,
+        _DATASTORE,
+        _REPOSITORY,
+        _KEPT,
+        {"datastore_id": _number(required=True), "increment_id": _number(-1), "format": _text("raw")},
+    ),
     "ds_increment_flatten": Action(
         "ds",
         "increment_flatten",

@@ -301,6 +301,11 @@ def reply(action: str) -> Callable[[Voice, dict[str, Any]], None]:
 def call(mad: str, action: str, given: list[str]) -> Call:
     """The call of ``datastore/<mad>/<action> ID``; the document has all ids (contract-ds 14, row 1)."""
     found = _CALLS.get(action)
+    if action == "restore" and mad in ("rsync", "restic"):
+        from .calls_ds_restore import restore
+
+        arguments(action, given, "REQUEST_ID", optional=1)
+        return restore(mad, Data())
     if found is None:
         raise Unsupported(f"{action}: Operation not supported")
     arguments(action, given, "ID", optional=1)

@@ -48,25 +48,25 @@ class Backups(Driver):
 
     kind = "ds"
     peer_actions = ("backup",)
-    looking = ("stat", "ls", "monitor", "backup_verify")
+    looking = ("stat", "ls", "monitor", "restore", "backup_verify")
     answering = ("backup", "increment_flatten")
 
     # ---------------------------------------------------------------- the repository
 
-    def place(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _place(self, options: dict[str, Any]) -> dict[str, Any]:
         """Where the repository is, seen from the lead: on the peer, else on the lead itself."""
         found = place_of(options, clean_path(options["datastore"], "datastore"), self.name)
         user, _at, host = (options.get("peer") or "").rpartition("@")
         found.update(host=host, user=user, ciphers=options.get("ciphers", ""))
         return found
 
-    def repository(self, request: Request) -> Repository:
+    def _repository(self, request: Request) -> Repository:
         """The repository, for looking."""
-        place = self.place(request.options)
+        place = self._place(request.options)
         return opened(request.site, place)
 
     @staticmethod
-    def chain(options: dict[str, Any]) -> list[Increment]:
+    def _chain(options: dict[str, Any]) -> list[Increment]:
         """The increments of a backup, the oldest first; numbers rise."""
         found = []
         for item in options["increments"]:
@@ -81,7 +81,7 @@ class Backups(Driver):
             raise BadCall("The increments are not in their order")
         return found
 
-    def needs_vm(self, options: dict[str, Any]) -> None:
+    def _needs_vm(self, options: dict[str, Any]) -> None:
         """``BadCall`` when nothing tells whose backups are meant."""
         if options["vm_id"] < 0 and (self.name == "rsync" or options["backup_job_id"] < 0):
             raise BadCall("The backup tells no VM")
@@ -91,14 +91,14 @@ class Backups(Driver):
     def claims_backup(self, options: dict[str, Any]) -> list[Claim]:
         import zlib
 
-        folder = self.folder(options)
-        place = self.place(options)
+        folder = self._folder(options)
+        place = self._place(options)
         # a dead run's work can only be taken back by who has the same repository, and its secrets
         where = zlib.crc32(f"{place['host']}:{place['path']}:{place['backend']}:{place['s3_bucket']}".encode())
         return [Claim(LEAD, parent(parent(folder)), f"backup-{options['vm_id']}-{where:08x}")]
 
     @staticmethod
-    def folder(options: dict[str, Any]) -> str:
+    def _folder(options: dict[str, Any]) -> str:
         """The directory that is backed up: ``<somewhere>/<vm>/backup`` (contract-ds 10.1)."""
         folder = clean_path(options["source"], "backup")
         if folder.count("/") < 3:
@@ -107,12 +107,12 @@ class Backups(Driver):
             raise BadCall(f"'{options['vm_id']}' is not the id of a VM")
         return folder
 
-    def prepared(self, request: Request) -> tuple[str, list[str], int]:
+    def _prepared(self, request: Request) -> tuple[str, list[str], int]:
         """The directory that is backed up, the files in it and the bytes that these have; their order is that of disks.
 
         :raises Missing: when there is nothing that could be restored.
         """
-        folder, lead = self.folder(request.options), request.site.lead
+        folder, lead = self._folder(request.options), request.site.lead
         found = {}
         for name in lead.entries(folder):
             info = lead.stat(os.path.join(folder, name)) if manifests.belongs(name) else None
@@ -124,12 +124,12 @@ class Backups(Driver):
         return folder, names, sum(found.values())
 
     @staticmethod
-    def image_format(names: list[str]) -> str:
+    def _image_format(names: list[str]) -> str:
         """What oned is told: ``rbd`` by the first disk's name, else ``raw`` (contract-ds 11.1)."""
         first = next((name for name in names if manifests.disk_of(name)), "")
         return "rbd" if first.endswith((".rbd2", ".rbdiff")) else "raw"
 
-    def describe(self, request: Request, folder: str, names: list[str]) -> list[Step]:
+    def _describe(self, request: Request, folder: str, names: list[str]) -> list[Step]:
         """Steps that see to it that there is a manifest; one that there is must fit what lies there."""
         if manifests.NAME not in names:
             return [Describe(LEAD, folder, request["vm_id"])]
@@ -138,7 +138,7 @@ class Backups(Driver):
             manifests.check(folder, told, contents=False)
         return []
 
-    def check_space(self, request: Request, path: str, size: int, where: str = PEER) -> None:
+    def _check_space(self, request: Request, path: str, size: int, where: str = PEER) -> None:
         """``NoSpace`` unless the file system of *path* has room for so many bytes.
 
         :param path: of what may not be there yet.
@@ -155,7 +155,7 @@ class Backups(Driver):
             )
 
     @staticmethod
-    def limits(request: Request) -> dict[str, int]:
+    def _limits(request: Request) -> dict[str, int]:
         """How far the copying is held back."""
         return limits_of(request.options)
 
@@ -170,7 +170,7 @@ class Backups(Driver):
         request.options.update(vm_id=url.vm, backup_job_id=url.job if url.job >= 0 else request["backup_job_id"])
         if not request["datastore"]:
             raise BadCall("The option datastore, where the backups are, is missing")
-        repository = self.repository(request)
+        repository = self._repository(request)
         reference = url.chain[-1][1]
         files = repository.files(reference)
         if url.disk == "tpm":
@@ -186,17 +186,27 @@ class Backups(Driver):
 
     def ls(self, request: Request) -> Reply:
         """The disks of a backup as pseudo-URLs by their id, and ``tpm`` (contract-ds 11.6, 12.7)."""
-        self.needs_vm(request.options)
-        chain = self.chain(request.options)
-        wanted = request["increment_id"]
+        self._needs_vm(request.options)
+        chain = self.selected(request.options)
+        files = self._repository(request).files(chain[-1].reference)
+        return Answer(disks=self._urls(request, chain, files))
+
+    def selected(self, options: dict[str, Any]) -> list[Increment]:
+        """The chain up to the increment that is asked for; -1 stands for the last one."""
+        chain, wanted = self._chain(options), options["increment_id"]
         if wanted >= 0:
             chain = [increment for increment in chain if increment.number <= wanted]
             if not chain or chain[-1].number != wanted:
                 raise Missing(f"The backup has no increment {wanted}")
-        files = self.repository(request).files(chain[-1].reference)
-        return Answer(disks=self.urls(request, chain, files))
+        return chain
 
-    def urls(self, request: Request, chain: list[Increment], files: list[Stored]) -> dict[str, str]:
+    def restore(self, request: Request) -> Reply:
+        """What a restore into new objects has to know of a backup (contract-ds 10.5)."""
+        from .backups_restore import restore
+
+        return restore(request, self)
+
+    def _urls(self, request: Request, chain: list[Increment], files: list[Stored]) -> dict[str, str]:
         """Pseudo-URLs by disk (contract-ds 6.3)."""
         kind = f"{self.name}+rbd" if request["format"] == "rbd" else self.name
         job = request["backup_job_id"]
@@ -215,15 +225,15 @@ class Backups(Driver):
         """Compare every backup of a chain with its manifest, and the manifests with each other."""
         from .backups_verify import verify
 
-        self.needs_vm(request.options)
-        return verify(request, self.repository(request), self.chain(request.options))
+        self._needs_vm(request.options)
+        return verify(request, self._repository(request), self._chain(request.options))
 
     # ---------------------------------------------------------------- flatten
 
-    def flattens(self, request: Request) -> tuple[list[Increment], list[Increment]]:
+    def _flattens(self, request: Request) -> tuple[list[Increment], list[Increment]]:
         """The increments that are merged, and those that stay; none when there is nothing to do (contract-ds 10.4)."""
-        self.needs_vm(request.options)
-        chain, last = self.chain(request.options), request["keep_last"]
+        self._needs_vm(request.options)
+        chain, last = self._chain(request.options), request["keep_last"]
         if last < 1:
             raise BadCall(f"KEEP_LAST is {last}: at least one increment has to be kept")
         if request["format"] == "rbd":
@@ -232,15 +242,15 @@ class Backups(Driver):
             return [], chain
         return chain[: len(chain) - last + 1], chain[len(chain) - last + 1 :]
 
-    def merging(self, request: Request) -> list[str]:
+    def _merging(self, request: Request) -> list[str]:
         """What holds merging back: as copying is, as far as it needs no slice."""
         from ..tools import confinement
 
-        held = {name: value for name, value in self.limits(request).items() if name in ("nice", "ionice")}
+        held = {name: value for name, value in self._limits(request).items() if name in ("nice", "ionice")}
         return confinement.command(held, request["datastore_id"], request.site.run)
 
     @staticmethod
-    def told(merged: Increment, rest: list[Increment], size: int) -> Answer:
+    def _told(merged: Increment, rest: list[Increment], size: int) -> Answer:
         """The answer: MB of the merged one, and the chain that is left."""
         return Answer(size=megabytes(size), chain=[str(increment) for increment in (merged, *rest)])
 
