@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import time
 
+from .guard import find
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +48,7 @@ class Guest:
         self.name: str = orders["domain"]
         self.domain = self.ask("reach libvirt", lambda: libvirt.open(orders["uri"]))
         self.domain = self.ask(
-            "find the domain", lambda: self.domain.lookupByName(self.name), "does the virtual machine run on this host"
+            "find the domain", lambda: find(self.domain, self.name), "does the virtual machine run on this host"
         )
         if not self.domain.isActive():
             raise Trouble("missing", f"The domain {self.name} does not run")

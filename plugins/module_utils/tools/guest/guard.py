@@ -11,6 +11,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 #: Seconds in which the guard tries to release a guest whose owner died.
 _GUARD_SECONDS = 300.0
@@ -95,6 +96,13 @@ def _let_go(uri: str, domain: str, target: str, held: set[str]) -> None:
     os.wait()
 
 
+def find(connection: Any, domain: str) -> Any:
+    """A domain by its UUID, which is what oned knows it by, or by its name. Raises libvirt's error."""
+    if len(domain) == 36 and not domain.replace("-", "").strip("0123456789abcdefABCDEF"):
+        return connection.lookupByUUIDString(domain)
+    return connection.lookupByName(domain)
+
+
 def _release(uri: str, domain: str, target: str, held: set[str]) -> None:
     import libvirt
 
@@ -102,7 +110,7 @@ def _release(uri: str, domain: str, target: str, held: set[str]) -> None:
     left = set(held)
     while left and time.monotonic() < until:
         try:
-            guest = libvirt.open(uri).lookupByName(domain)
+            guest = find(libvirt.open(uri), domain)
             if "S" in left:
                 if guest.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                     guest.resume()
