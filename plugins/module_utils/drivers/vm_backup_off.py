@@ -276,18 +276,18 @@ def _next_layer(request: Request, backup: Backup, stack: Stack) -> list[Step]:
         return []
     shop = backup.shop(request, stack.root)
     part = os.path.join(shop, f"{stack.disk.name}.{top}")
-    # the names of layers lead through it, and stock makes none for ssh
-    own = MakeLink(LEAD, os.path.join(stack.snap, base(stack.snap)), ".", stack.root)
-    steps: list[Step] = [*first, own, NewLayer(LEAD, part, stack.name_of("0"), layers[0].virtual_size)]
+    steps: list[Step] = [*first, _own_link(stack), NewLayer(LEAD, part, stack.name_of("0"), layers[0].virtual_size)]
     taken = request.look(new) is not None
     steps.append(Replace(LEAD, part, new, stack.root, what="layer") if taken else Publish(
         LEAD, part, new, stack.root, what="layer"))  # fmt: skip
     steps.append(relinked(stack, top))
     steps += stack.followed(top)
     for layer in layers[:depth] if depth > 0 else []:
-        if base(layer.path) != top:
-            aside = os.path.join(shop, f"{stack.disk.name}.{base(layer.path)}.folded")
-            steps.append(Discard(LEAD, os.path.join(stack.snap, base(layer.path)), aside, stack.root, "layer"))
+        name = base(layer.path)
+        for old, what in ((name, "layer"), (name + chain.BEGUN, "marker")):
+            if old != top and request.look(os.path.join(stack.snap, old)):
+                aside = os.path.join(shop, f"{stack.disk.name}.{old}.folded")
+                steps.append(Discard(LEAD, os.path.join(stack.snap, old), aside, stack.root, what))
     return steps
 
 
@@ -301,7 +301,13 @@ def first_base(stack: Stack) -> list[Step]:
         if stack.target
         else OneMoreName(LEAD, stack.disk.path, bottom, stack.root)
     )
-    return [MakeDirectory(LEAD, snap, stack.root), named]
+    return [MakeDirectory(LEAD, snap, stack.root), _own_link(stack), named]
+
+
+def _own_link(stack: Stack) -> Step:
+    """The step that makes the link to itself in a directory of layers, which their names lead through (6.1). Stock makes
+    none for the driver ssh."""
+    return MakeLink(LEAD, os.path.join(stack.snap, base(stack.snap)), ".", stack.root)
 
 
 def relinked(stack: Stack, top: str) -> Step:

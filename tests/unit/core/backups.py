@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Repository:
             for path in self.chain(disk, upto):
                 shutil.copy(path, scratch / path.name)
                 names.append(path.name)
-            for below, above in zip(names, names[1:]):
+            for below, above in itertools.pairwise(names):
                 tool("qemu-img", "rebase", "-q", "-u", "-F", "qcow2", "-b", below, scratch / above)
             return bytes_of(scratch / names[-1], "qcow2")
         finally:
