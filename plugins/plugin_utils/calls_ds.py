@@ -306,6 +306,12 @@ def call(mad: str, action: str, given: list[str]) -> Call:
 
         arguments(action, given, "REQUEST_ID", optional=1)
         return restore(mad, Data())
+    if mad in ("rsync", "restic"):
+        from . import calls_backup
+
+        its_own = calls_backup.call(mad, action, given, Data)
+        if its_own is not None:
+            return its_own
     if found is None:
         raise Unsupported(f"{action}: Operation not supported")
     arguments(action, given, "ID", optional=1)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
-    from .running import Running
 
 #: Drivers whose disks are files in the VM's directory; a disk of another driver is that driver's to back up.
 _FILES = ("", "local", "qcow2", "shared", "ssh")
@@ -67,7 +66,9 @@ def backup(action: str, given: list[str]) -> Call:
             options["failed"] = text(machine, "BACKUP_RESULT").strip().upper() == "FAILURE"
             return options
         options.update(_beforehand(context, machine, document, action))
-        _note(context, place.vm, deploy_id, action)
+        from .running import note
+
+        note(context.settings, place.vm, deploy_id, action)
         return options
 
     return Call(f"tm_{action}", complete, {"destination": place.host})
@@ -181,24 +182,3 @@ def _held(machine: _Element, repository: _Element | None) -> dict[str, Any]:
         raise Unsupported(f"The backup has FS_FREEZE={one_line(freeze, 40)}, and NONE, AGENT and SUSPEND are supported")
     needed = repository is not None and yes(text(repository, "TEMPLATE/REQUIRE_QUIESCE"))
     return {"freeze": freeze.lower(), "require_quiesce": needed}
-
-
-#: This process in the register, for as long as it lives.
-_noted: list[Running] = []
-
-
-def _note(context: Context, vm: int, deploy_id: str, action: str) -> None:
-    """Let a cancel find this process, and refuse a second backup; it is noted until the process ends."""
-    import signal
-
-    from .running import enter
-
-    _noted.append(enter(context.settings, vm, deploy_id, action))
-    signal.signal(signal.SIGTERM, _cancelled)
-
-
-def _cancelled(_number: int, _frame: Any) -> None:
-    """End the work wherever it is done: the session to the node is closed, and the node takes back what it did."""
-    from ..module_utils._errors import Cancelled
-
-    raise Cancelled("The backup was cancelled")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
 #: more than finishing the work.
-LONG = ("ds_cp", "ds_clone", "ds_export", "tm_restore")
+LONG = ("ds_cp", "ds_clone", "ds_export", "ds_backup", "ds_increment_flatten", "tm_restore")
 
 
 class Placement:
@@ -47,7 +47,7 @@ class Placement:
         #: Whether the action belongs to the machine that runs the wrapper, which may know no other way to run it.
         self.pinned = rule == "here"
         if kind == "ds" or bridge:
-            self.lead, self.peer = bridge, origin
+            self.lead, self.peer = bridge or hosts.get("lead", ""), origin or hosts.get("peer", "")
         elif rule == "pair":
             self._pair(source, destination)
         elif rule == "frontend":
@@ -58,7 +58,7 @@ class Placement:
         else:
             self.lead = destination or source
         self.here = not self.lead or self._is_us(self.lead)
-        if self.peer and (self._is_us(self.peer) if self.here else self.peer == self.lead):
+        if self.peer and (self._is_us(self.peer) if self.here else _plain(self.peer) == _plain(self.lead)):
             self.peer = ""
 
     def _pair(self, source: str, destination: str) -> None:
@@ -68,7 +68,20 @@ class Placement:
             self.lead, self.peer = source, destination
 
     def _is_us(self, host: str) -> bool:
-        return host.lower() in self._names
+        return _plain(host).lower() in self._names
+
+
+def _plain(login: str) -> str:
+    """``user@host`` without the user, when that is who logs in anyway."""
+    user, mark, host = login.rpartition("@")
+    if mark:
+        import pwd
+
+        try:
+            return host if pwd.getpwuid(os.geteuid()).pw_name == user else login
+        except KeyError:
+            pass
+    return login
 
 
 def _our_names(settings: Settings) -> set[str]:

@@ -13,7 +13,7 @@ import errno
 import os
 import time
 
-from ..module_utils._errors import Busy, StorageError, from_os
+from ..module_utils._errors import Busy, Cancelled, StorageError, from_os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "backup-"
 _LIMIT = 4096
+#: Scripts that a backup is the work of.
+_SCRIPTS = ("backup", "prebackup", "prebackup_live")
 #: struct flock, as the kernel has it.
 _FORM = "hhqqixxxx"
 
@@ -88,6 +90,26 @@ def enter(settings: Settings, vm: int, deploy_id: str, action: str) -> Running:
     return Running(handle)
 
 
+#: This process in the register, for as long as it lives.
+_noted: list[Running] = []
+
+
+def note(settings: Settings, vm: int, deploy_id: str, action: str) -> None:
+    """Note this process until it ends, and let a cancel end it: the work is taken back wherever it is done.
+
+    The parameters, and what is raised, are those of :func:`enter`.
+    """
+    import signal
+
+    _noted.append(enter(settings, vm, deploy_id, action))
+    signal.signal(signal.SIGTERM, _cancelled)
+
+
+def _cancelled(_number: int, _frame: Any) -> None:
+    """The session to the node is closed by this, and the node takes back what it did."""
+    raise Cancelled("The backup was cancelled")
+
+
 def find(settings: Settings, deploy_id: str) -> list[dict[str, Any]]:
     """The records of live processes that back up the VM of that name: pid, started, vm, deploy_id, action."""
     folder = folder_of(settings)
@@ -134,6 +156,27 @@ def _read(handle: int) -> dict[str, Any]:
         # it is being written just now
         return {}
     return found if isinstance(found, dict) and type(found.get("pid")) is int else {}
+
+
+def foreign(deploy_id: str) -> list[dict[str, Any]]:
+    """Processes of other drivers that back up the VM of that name: Ruby scripts of ours, with it as an argument
+    (contract-ds 10.7)."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid != os.geteuid():
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                words = file.read(_LIMIT * 16).decode("utf-8", "replace").split("\0")
+        except OSError:
+            # it has ended
+            continue
+        scripts = {os.path.basename(word) for word in words[1:3]}
+        if os.path.basename(words[0]).startswith("ruby") and deploy_id in words and not scripts.isdisjoint(_SCRIPTS):
+            found.append({"pid": int(name)})
+    return found
 
 
 def stop(records: list[dict[str, Any]], patience: float) -> None:

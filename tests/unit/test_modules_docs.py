@@ -70,10 +70,14 @@ def test_every_action_has_a_module_and_every_module_an_action() -> None:
     assert {path.stem for path in MODULES.glob("*.py")} == set(ACTIONS)
 
 
+#: What the files of the backup drivers share.
+_OF_BACKUPS = ("needs_vm", "repository", "selected", "urls")
+
+
 def test_every_action_of_a_driver_is_one_that_can_be_called() -> None:
     """A driver's public method that no action names could never run."""
     named = {(action.kind, action.name) for action in ACTIONS.values()}
-    helpers = ("claims", "idle", "method", "first_layer", "marker", "final", "as_given")
+    helpers = ("claims", "idle", "method", "first_layer", "marker", "final", "as_given", *_OF_BACKUPS)
     for (kind, _name, _system), make in DRIVERS.items():
         driver = make()
         methods = {name for name in dir(driver) if not name.startswith("_") and callable(getattr(driver, name))}
@@ -105,7 +109,7 @@ def test_rules_say_only_what_the_checker_knows(action: str) -> None:
         assert (rule["type"] == "list") == (rule.get("elements") == "str"), name
         assert not (rule.get("required") and "default" in rule), name
         # a VM's document has what its template has, passwords among it
-        secret = "secret" in name or "key" in name or name == "document"
+        secret = any(word in name for word in ("secret", "key", "password")) or name == "document"
         assert rule.get("no_log", False) == secret, name
 
 

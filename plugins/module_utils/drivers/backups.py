@@ -17,7 +17,7 @@ from ..steps.store import Describe, opened
 from ..tools import manifest as manifests
 from ..tools.confinement import limits_of
 from ..tools.repositories import place_of
-from .base import Answer, Driver, Request, clean_path, parent
+from .base import Answer, Driver, Plan, Request, clean_path, parent
 from .space import megabytes
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Backups(Driver):
         found.update(host=host, user=user, ciphers=options.get("ciphers", ""))
         return found
 
-    def _repository(self, request: Request) -> Repository:
+    def repository(self, request: Request) -> Repository:
         """The repository, for looking."""
         place = self._place(request.options)
         return opened(request.site, place)
@@ -81,7 +81,7 @@ class Backups(Driver):
             raise BadCall("The increments are not in their order")
         return found
 
-    def _needs_vm(self, options: dict[str, Any]) -> None:
+    def needs_vm(self, options: dict[str, Any]) -> None:
         """``BadCall`` when nothing tells whose backups are meant."""
         if options["vm_id"] < 0 and (self.name == "rsync" or options["backup_job_id"] < 0):
             raise BadCall("The backup tells no VM")
@@ -91,14 +91,14 @@ class Backups(Driver):
     def claims_backup(self, options: dict[str, Any]) -> list[Claim]:
         import zlib
 
-        folder = self._folder(options)
+        folder = self._source(options)
         place = self._place(options)
         # a dead run's work can only be taken back by who has the same repository, and its secrets
         where = zlib.crc32(f"{place['host']}:{place['path']}:{place['backend']}:{place['s3_bucket']}".encode())
         return [Claim(LEAD, parent(parent(folder)), f"backup-{options['vm_id']}-{where:08x}")]
 
     @staticmethod
-    def _folder(options: dict[str, Any]) -> str:
+    def _source(options: dict[str, Any]) -> str:
         """The directory that is backed up: ``<somewhere>/<vm>/backup`` (contract-ds 10.1)."""
         folder = clean_path(options["source"], "backup")
         if folder.count("/") < 3:
@@ -112,7 +112,7 @@ class Backups(Driver):
 
         :raises Missing: when there is nothing that could be restored.
         """
-        folder, lead = self._folder(request.options), request.site.lead
+        folder, lead = self._source(request.options), request.site.lead
         found = {}
         for name in lead.entries(folder):
             info = lead.stat(os.path.join(folder, name)) if manifests.belongs(name) else None
@@ -159,6 +159,21 @@ class Backups(Driver):
         """How far the copying is held back."""
         return limits_of(request.options)
 
+    # ---------------------------------------------------------------- backup_cancel
+
+    def claims_backup_cancel(self, options: dict[str, Any]) -> list[Claim]:
+        # the backup that is ended has the object locked; nothing here is written
+        return []
+
+    def backup_cancel(self, request: Request) -> Reply:
+        """End what still copies a backup directory (contract-ds 10.7); what has ended is fine."""
+        from ..steps.store import EndCopying, copying
+
+        folder = clean_path(request["source"], "backup")
+        if not copying(self.name, folder):
+            return Answer(path=folder)
+        return Plan([EndCopying(LEAD, self.name, folder, request["patience"])])
+
     # ---------------------------------------------------------------- looking
 
     def stat(self, request: Request) -> Reply:
@@ -170,7 +185,7 @@ class Backups(Driver):
         request.options.update(vm_id=url.vm, backup_job_id=url.job if url.job >= 0 else request["backup_job_id"])
         if not request["datastore"]:
             raise BadCall("The option datastore, where the backups are, is missing")
-        repository = self._repository(request)
+        repository = self.repository(request)
         reference = url.chain[-1][1]
         files = repository.files(reference)
         if url.disk == "tpm":
@@ -186,10 +201,10 @@ class Backups(Driver):
 
     def ls(self, request: Request) -> Reply:
         """The disks of a backup as pseudo-URLs by their id, and ``tpm`` (contract-ds 11.6, 12.7)."""
-        self._needs_vm(request.options)
+        self.needs_vm(request.options)
         chain = self.selected(request.options)
-        files = self._repository(request).files(chain[-1].reference)
-        return Answer(disks=self._urls(request, chain, files))
+        files = self.repository(request).files(chain[-1].reference)
+        return Answer(disks=self.urls(request, chain, files))
 
     def selected(self, options: dict[str, Any]) -> list[Increment]:
         """The chain up to the increment that is asked for; -1 stands for the last one."""
@@ -206,7 +221,7 @@ class Backups(Driver):
 
         return restore(request, self)
 
-    def _urls(self, request: Request, chain: list[Increment], files: list[Stored]) -> dict[str, str]:
+    def urls(self, request: Request, chain: list[Increment], files: list[Stored]) -> dict[str, str]:
         """Pseudo-URLs by disk (contract-ds 6.3)."""
         kind = f"{self.name}+rbd" if request["format"] == "rbd" else self.name
         job = request["backup_job_id"]
@@ -225,14 +240,14 @@ class Backups(Driver):
         """Compare every backup of a chain with its manifest, and the manifests with each other."""
         from .backups_verify import verify
 
-        self._needs_vm(request.options)
-        return verify(request, self._repository(request), self._chain(request.options))
+        self.needs_vm(request.options)
+        return verify(request, self.repository(request), self._chain(request.options))
 
     # ---------------------------------------------------------------- flatten
 
     def _flattens(self, request: Request) -> tuple[list[Increment], list[Increment]]:
         """The increments that are merged, and those that stay; none when there is nothing to do (contract-ds 10.4)."""
-        self._needs_vm(request.options)
+        self.needs_vm(request.options)
         chain, last = self._chain(request.options), request["keep_last"]
         if last < 1:
             raise BadCall(f"KEEP_LAST is {last}: at least one increment has to be kept")
@@ -255,7 +270,9 @@ class Backups(Driver):
         return Answer(size=megabytes(size), chain=[str(increment) for increment in (merged, *rest)])
 
     def idle(self, action: str, options: dict[str, Any]) -> bool:
-        """A chain that is short enough is left alone."""
+        """A chain that is short enough is left alone, and a backup without reference has nothing to remove."""
+        if action == "rm":
+            return not options.get("increments")
         if action != "increment_flatten" or "keep_last" not in options:
             return False
         return bool(0 < len(options["increments"]) <= options["keep_last"])

@@ -48,33 +48,33 @@ class Restic(Backups):
         """The repository, for looking."""
         return restic(super().repository(request))
 
-    def is_far(self, request: Request) -> bool:
+    def _is_far(self, request: Request) -> bool:
         """Whether the repository lies on a server, which is the peer."""
-        backend, _full = backend_of(self.place(request.options), request.site.secrets)
+        backend, _full = backend_of(self._place(request.options), request.site.secrets)
         return bool(request.options.get("peer")) and not backend.here
 
     # ---------------------------------------------------------------- backup
 
     def backup(self, request: Request) -> Reply:
         """Store the files of the backup directory as a snapshot (contract-ds 12.3)."""
-        folder, names, size = self.prepared(request)
+        folder, names, size = self._prepared(request)
         repository = self.repository(request)
         if request.ran:
             return self._kept(request, repository, folder, names)
-        steps: list[Step] = list(self.describe(request, folder, names))
+        steps: list[Step] = list(self._describe(request, folder, names))
         place = repository.place
         desk = os.path.dirname(request.shop(self.claims_backup(request.options)[0]))
-        if self.is_far(request):
-            self.check_space(request, place["path"], size, PEER)
+        if self._is_far(request):
+            self._check_space(request, place["path"], size, PEER)
             there = request.look(os.path.join(place["path"], identity(place), "config"), PEER) is not None
         else:
             if not repository.url.startswith("s3:"):
-                self.check_space(request, place["path"], size, LEAD)
+                self._check_space(request, place["path"], size, LEAD)
             there = repository.exists()
         if not there:
             steps.append(MakeRepository(LEAD, place, desk))
         tags = [f"one-{request['vm_id']}"]
-        steps.append(Snapshot(LEAD, place, desk, folder, tags, self.limits(request), request["datastore_id"]))
+        steps.append(Snapshot(LEAD, place, desk, folder, tags, self._limits(request), request["datastore_id"]))
         return Plan(steps)
 
     def _kept(self, request: Request, repository: Repository, folder: str, names: list[str]) -> Answer:
@@ -87,19 +87,19 @@ class Restic(Backups):
             if info is None or found.get(path) != info["size"]:
                 raise Corrupt(f"The snapshot {reference} of {repository.url} does not have {path} as it is")
         size = megabytes(int(request.site.figures["bytes"]))
-        return Answer(reference=reference, size=size, format=self.image_format(names))
+        return Answer(reference=reference, size=size, format=self._image_format(names))
 
     # ---------------------------------------------------------------- rm
 
     def claims_rm(self, options: dict[str, Any]) -> list[Claim]:
         self.needs_vm(options)
         root = clean_path(options["datastore"], "datastore")
-        return [Claim(LEAD, root, f"repository-{identity(self.place(options))}")]
+        return [Claim(LEAD, root, f"repository-{identity(self._place(options))}")]
 
     def rm(self, request: Request) -> Reply:
         """Forget every snapshot of a backup and give the room back; those that are gone are fine (contract-ds 12.4)."""
         repository = self.repository(request)
-        references = [repository.check_reference(increment.reference) for increment in self.chain(request.options)]
+        references = [repository.check_reference(increment.reference) for increment in self._chain(request.options)]
         repository.pruning()
         there = repository.known(references) if repository.exists() else []
         if not there:
@@ -114,7 +114,7 @@ class Restic(Backups):
 
         An object store has no such figures: ``-1`` each, and who asked counts what oned knows.
         """
-        backend, _full = backend_of({**self.place(request.options), "vm": 0}, request.site.secrets)
+        backend, _full = backend_of({**self._place(request.options), "vm": 0}, request.site.secrets)
         if backend.name == "S3":
             return Answer(total_mb=-1, used_mb=-1, free_mb=-1)
         return Answer(**totals(request))
@@ -129,13 +129,13 @@ class Restic(Backups):
         They are taken out into a private folder below RESTIC_TMP_DIR, which goes in any case. The snapshots that were
         merged go when the answer has been given; until then a run that dies leaves what was there.
         """
-        merged, rest = self.flattens(request)
+        merged, rest = self._flattens(request)
         if not merged:
             return Answer(size=0, chain=[])
         if request.ran:
             new = Increment(merged[-1].number, str(request.site.figures["reference"]))
             self.repository(request).find(new.reference, manifests.VM_XML)
-            return self.told(new, rest, int(request.site.figures["bytes"]))
+            return self._told(new, rest, int(request.site.figures["bytes"]))
         repository = self.repository(request)
         for increment in merged:
             repository.check_reference(increment.reference)
@@ -163,7 +163,7 @@ class Restic(Backups):
             if len(left) > 1:
                 return Plan(self._merge(request, repository, left, rest))
             size = sum(file.size for file in repository.files(stands.reference))
-            return self.told(stands, rest, size)
+            return self._told(stands, rest, size)
         raise Missing(f"The backup {lost[0].reference} is not in the repository {repository.url}")
 
     def _merge(
@@ -195,14 +195,14 @@ class Restic(Backups):
                 chain.append(os.path.join(scratch, name))
             if len(chain) > 1:
                 target = os.path.join(part, os.path.basename(chain[-1]))
-                steps.append(Merge(LEAD, chain, target, request["repository_sparsify"], self.merging(request)))
+                steps.append(Merge(LEAD, chain, target, request["repository_sparsify"], self._merging(request)))
         for file in files[-1][1]:
             if manifests.disk_of(file.name) is None:
                 folder = "old" if file.name == manifests.NAME else os.path.join(str(vm), "backup")
                 name = os.path.join(folder, file.name)
                 wanted.append([newest.reference, file.path, name, digests[-1].get(file.name, "")])
         size = sum(file.size for found in work.values() for _index, file in found)
-        self.check_space(request, os.path.dirname(scratch), 2 * size, LEAD)
+        self._check_space(request, os.path.dirname(scratch), 2 * size, LEAD)
         tags = [f"one-{vm}", _replaces(newest.reference)]
         return [
             MakeScratch(LEAD, scratch, os.path.dirname(scratch)),
@@ -215,7 +215,7 @@ class Restic(Backups):
                 desk,
                 part,
                 tags,
-                self.limits(request),
+                self._limits(request),
                 request["datastore_id"],
                 _moment(str(snapshot.get("time", ""))),
             ),

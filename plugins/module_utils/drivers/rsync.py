@@ -46,21 +46,21 @@ class Rsync(Backups):
 
     def backup(self, request: Request) -> Reply:
         """Copy the backup directory to the server, compare it there, give it its name (contract-ds 11.1)."""
-        folder, names, size = self.prepared(request)
+        folder, names, size = self._prepared(request)
         there = PEER if request["peer"] else LEAD
         home = self.claims_backup(request.options)
-        root, place = home[1].datastore, self.place(request.options)
+        root, place = home[1].datastore, self._place(request.options)
         vm_folder = os.path.join(root, str(request["vm_id"]))
         if request.ran:
             return self._kept(request, os.path.join(vm_folder, self._reference), names, there)
-        self.check_space(request, root, size, there)
+        self._check_space(request, root, size, there)
         self._reference = self._free(request, vm_folder, there)
         part = os.path.join(request.shop(home[1]), self._reference)
         desk = os.path.dirname(request.shop(home[0]))
-        copy = CopyBackup(there, place, desk, folder, part, self.limits(request), request["datastore_id"])
+        copy = CopyBackup(there, place, desk, folder, part, self._limits(request), request["datastore_id"])
         return Plan(
             [
-                *self.describe(request, folder, names),
+                *self._describe(request, folder, names),
                 copy,
                 MakeDirectory(there, vm_folder, root),
                 Publish(there, part, os.path.join(vm_folder, self._reference), root, what="backup"),
@@ -81,7 +81,7 @@ class Rsync(Backups):
             if info is None:
                 raise Missing(f"The backup {final} has no {name} after it was stored", request.site.host(there).name)
             size += int(info["allocated"])
-        return Answer(reference=self._reference, size=megabytes(size), format=self.image_format(names))
+        return Answer(reference=self._reference, size=megabytes(size), format=self._image_format(names))
 
     # ---------------------------------------------------------------- rm
 
@@ -93,7 +93,7 @@ class Rsync(Backups):
         """Remove every increment of a backup; those that are gone are fine (contract-ds 11.3)."""
         claim = self.claims_rm(request.options)[0]
         steps: list[Step] = []
-        for increment in self.chain(request.options):
+        for increment in self._chain(request.options):
             folder = self._folder(request, increment)
             if request.look(folder):
                 aside = os.path.join(request.shop(claim), increment.reference)
@@ -121,7 +121,7 @@ class Rsync(Backups):
         The merged one is built beside the stored ones, proven, and takes the newest one's place; the others go when the
         answer has been given. So a run that dies leaves what was there, and one that is asked again finds its own work.
         """
-        merged, rest = self.flattens(request)
+        merged, rest = self._flattens(request)
         if not merged:
             return Answer(size=0, chain=[])
         newest = merged[-1]
@@ -130,7 +130,7 @@ class Rsync(Backups):
         if newest not in there:
             raise Missing(f"The backup {final} is not there", request.site.lead.name)
         if len(there) == 1 and self._is_whole(request, newest):
-            return self.told(newest, rest, self._allocated(request, newest))
+            return self._told(newest, rest, self._allocated(request, newest))
         if len(there) < len(merged):
             lost = next(one for one in merged if one not in there)
             # those before one that stands alone were merged into it by a run whose answer nobody got
@@ -164,7 +164,7 @@ class Rsync(Backups):
         part = os.path.join(shop, "merged")
         final = self._folder(request, newest)
         size = sum(file.size for found in work.values() if len(found) > 1 for _index, file in found)
-        self.check_space(request, root, size, LEAD)
+        self._check_space(request, root, size, LEAD)
         steps: list[Step] = []
         for found in work.values():
             paths = [file.path for _index, file in found]
@@ -172,7 +172,7 @@ class Rsync(Backups):
             if len(paths) == 1:
                 steps.append(KeepFile(LEAD, paths[0], target, root))
             else:
-                steps.append(Merge(LEAD, paths, target, request["repository_sparsify"], self.merging(request)))
+                steps.append(Merge(LEAD, paths, target, request["repository_sparsify"], self._merging(request)))
         for file in files[-1][1]:
             if manifests.disk_of(file.name) is None and file.name != manifests.NAME:
                 steps.append(KeepFile(LEAD, file.path, os.path.join(part, file.name), root))

@@ -164,7 +164,7 @@ class Step:
         """Finish what a dead run began in a final step, when it had come past the point of no return."""
 
     def ended(self, site: Site) -> None:
-        """What is left to do once the action is over and somebody has its answer; done again when that was cut short."""
+        """What is left to do once the action is over and its answer is out; done again when that was cut short."""
 
     def changes(self) -> tuple[str, str] | None:
         """Path and its state afterwards, for the diff; None for steps that only prepare."""
