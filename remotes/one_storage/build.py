@@ -7,6 +7,7 @@
     build.py DEST --remove        put back what was there before, remove what was laid
     build.py --tar FILE           the tree as a tar archive
     build.py --installer FILE     this program and the tree in one file: python3 FILE DEST
+    build.py … --list             also a line for each driver: driver tm NAME, driver datastore NAME
     build.py … --with FOLDER      with drivers of others, which lie below FOLDER as ours do below the collection
     build.py … --prefix PREFIX    our drivers under names of their own, tm/PREFIXqcow2, side by side with stock's
 
@@ -200,6 +201,16 @@ def identity(entries: list[Entry]) -> str:
             digest.update(f"{len(entry.name.encode())} {entry.name} {len(entry.data)} ".encode())
             digest.update(entry.data)
     return digest.hexdigest()[:32]
+
+
+def listed(entries: list[Entry]) -> list[str]:
+    """A line for each driver; a transfer driver that measures datastores can serve as that of a system datastore."""
+    names = {entry.name for entry in entries if entry.wrapper}
+    drivers = sorted({tuple(name.split("/")[:2]) for name in names})
+    return [
+        f"driver {kind} {name}" + (" system" if f"{kind}/{name}/monitor" in names and kind == "tm" else "")
+        for kind, name in drivers
+    ]
 
 
 def build_id(entries: list[Entry]) -> str:
@@ -585,6 +596,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--prefix", default="", metavar="PREFIX", help="what the names of our drivers begin with: os_ makes tm/os_qcow2"
     )
+    parser.add_argument("--list", action="store_true", help="name the drivers, and which serve system datastores")
     parser.add_argument("--owner", help="user that gets the files (as root; default: whose DEST is)")
     parser.add_argument("--group", help="group that gets the files (as root; default: the user's, or DEST's)")
     parser.add_argument("--no-settings", action="store_true", help="leave etc/ to somebody else")
@@ -598,8 +610,8 @@ def arguments() -> argparse.Namespace:
         help="add the drivers of others: FOLDER has plugins and remotes like the collection (may be given again)",
     )
     options = parser.parse_args()
-    if not (options.dest or options.tar or options.installer):
-        parser.error("nothing to do: name DEST, --tar or --installer")
+    if not (options.dest or options.tar or options.installer or options.list):
+        parser.error("nothing to do: name DEST, --tar, --installer or --list")
     if options.remove and not options.dest:
         parser.error("--remove needs DEST")
     return options
@@ -627,6 +639,8 @@ def main() -> int:
             site = Site(dest, entries, owner, not options.no_settings)
             for change in site.take_away(options.check) if options.remove else site.lay(options.check):
                 print(change)
+        for line in listed(entries) if options.list else []:
+            print(line)
         print("build none" if options.remove else f"build {build_id(entries)}")
     except (BuildError, OSError, subprocess.SubprocessError) as error:
         print(f"build.py: {error}", file=sys.stderr)

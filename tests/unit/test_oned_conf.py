@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""oned_conf.py of the role frontend: what it enters, what it leaves alone, and that state absent gives back the bytes."""
+"""oned_conf.py of the role frontend: what it enters, what it leaves alone, that state absent gives back the bytes."""
 
 from __future__ import annotations
 

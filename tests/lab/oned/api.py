@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from . import datastores
 from .states import VmState
 from .store import NotFoundError, Oned
 from .xmldoc import Element
@@ -13,6 +14,7 @@ from .xmldoc import Element
 AUTHENTICATION = 0x0100
 NO_EXISTS = 0x0400
 XML_RPC_API = 0x1000
+INTERNAL = 0x2000
 
 Answer = list[object]
 
@@ -29,7 +31,10 @@ class Api:
         self._methods: dict[str, Callable[[str, Sequence[object]], Answer]] = {
             "one.vm.info": self._info("virtual machine", lambda number: oned.vm(number).element()),
             "one.image.info": self._info("image", lambda number: oned.image(number).element()),
-            "one.datastore.info": self._info("datastore", lambda number: oned.datastore(number).element()),
+            "one.datastore.info": self._datastore_info,
+            "one.datastore.allocate": self._datastore_allocate,
+            "one.datastore.update": self._datastore_update,
+            "one.datastore.rename": self._datastore_rename,
             "one.host.info": self._info("host", lambda number: oned.host(number).element()),
             "one.vmpool.info": self._vm_pool(lambda number: oned.vm(number).short()),
             "one.vmpool.infoextended": self._vm_pool(lambda number: oned.vm(number).element()),
@@ -61,6 +66,44 @@ class Api:
                 return _failure(f"[{method}] Error getting {kind} [{given[0]}].", NO_EXISTS, given[0])
 
         return answer
+
+    def _datastore_info(self, method: str, given: Sequence[object]) -> Answer:
+        """Passwords are shown to those who ask for that with the second argument."""
+        plain = len(given) > 1 and given[1] is True
+
+        def shown(number: int) -> Element:
+            return self._oned.datastore(number).element(plain)
+
+        return self._info("datastore", shown)(method, given)
+
+    def _datastore_allocate(self, method: str, given: Sequence[object]) -> Answer:
+        try:
+            return [True, datastores.allocate(self._oned, str(given[0])).id, 0]
+        except (ValueError, IndexError) as error:
+            return _failure(f"[{method}] Cannot allocate a new datastore. {error}", INTERNAL)
+
+    def _datastore_update(self, method: str, given: Sequence[object]) -> Answer:
+        def update(number: int) -> None:
+            datastores.update(self._oned, number, str(given[1]), datastores.MERGE if given[2] == 1 else 0)
+
+        return self._changed(method, given, update)
+
+    def _datastore_rename(self, method: str, given: Sequence[object]) -> Answer:
+        def rename(number: int) -> None:
+            self._oned.datastore(number).name = str(given[1])
+
+        return self._changed(method, given, rename)
+
+    def _changed(self, method: str, given: Sequence[object], change: Callable[[int], None]) -> Answer:
+        if len(given) < 2 or not isinstance(given[0], int):
+            return _failure(f"[{method}] wrong parameters", XML_RPC_API)
+        try:
+            change(given[0])
+        except NotFoundError:
+            return _failure(f"[{method}] Error getting datastore [{given[0]}].", NO_EXISTS, given[0])
+        except ValueError as error:
+            return _failure(f"[{method}] Cannot update template. {error}", INTERNAL, given[0])
+        return [True, given[0], 0]
 
     def _pool(self, tag: str, members: Callable[[], list[Element]]) -> Callable[[str, Sequence[object]], Answer]:
         return lambda method, given: _success(self._oned.pool(tag, members()))

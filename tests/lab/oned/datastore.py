@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from .common import Owned, Permissions
 from .states import DatastoreType, DiskType
 from .stock import DS_MAD_CONF, TM_MAD_CONF
 from .xmldoc import Element, cdata, ids, node, template, text
 
+#: Attributes that oned keeps encrypted (contract-ds 7.2).
+ENCRYPTED = ("RESTIC_PASSWORD", "NETAPP_PASS", "PUREFA_API_TOKEN")
 _PERMISSIONS = Permissions(owner=6, group=4)
 
 
@@ -37,8 +41,8 @@ class Datastore(Owned):
         """Whether it is one storage for all hosts: only such system datastores are monitored from the front-end."""
         return self.template.get("SHARED", "YES").upper() == "YES"
 
-    def element(self) -> Element:
-        """The DATASTORE document."""
+    def element(self, plain: bool = True) -> Element:
+        """The DATASTORE document; passwords are as drivers see them, or encrypted as others do."""
         return node(
             "DATASTORE",
             [
@@ -55,9 +59,17 @@ class Datastore(Owned):
                 text("FREE_MB", self.free_mb),
                 text("USED_MB", self.used_mb),
                 ids("IMAGES", self.images),
-                template("TEMPLATE", self.template),
+                template("TEMPLATE", self.template if plain else hidden(self.template)),
             ],
         )
+
+
+def hidden(values: Mapping[str, str]) -> dict[str, str]:
+    """A template with its passwords encrypted; with what does not matter to anybody who cannot decrypt it."""
+    return {
+        name: b64encode(sha256(value.encode()).digest()).decode() if name in ENCRYPTED else value
+        for name, value in values.items()
+    }
 
 
 def complete_template(

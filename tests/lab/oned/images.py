@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import messages
+from . import datastores, messages
 from .answers import read_clone, read_cp, read_mkfs, read_monitor, read_stat
-from .datastore import Datastore, complete_template
+from .datastore import Datastore
 from .image import Image
 from .outcome import Outcome
 from .runner import Call, Runner
@@ -40,23 +40,7 @@ class ImageLife:
         template: Mapping[str, str] | None = None,
     ) -> Datastore:
         """A new datastore; ids count from 100. Raises ValueError when oned would not accept it."""
-        ds_mad = "-" if type is DatastoreType.SYSTEM else ds_mad
-        tm_mad = "-" if type is DatastoreType.BACKUP else tm_mad
-        with self.oned.lock:
-            number = max(100, next_id(self.oned.datastores)) if ds_id is None else ds_id
-            values = complete_template(type, ds_mad, tm_mad, template)
-            datastore = Datastore(
-                id=number,
-                name=name,
-                ds_mad=ds_mad,
-                tm_mad=tm_mad,
-                base_path=base_path or f"{self.oned.settings.datastore_location}/{number}",
-                type=type,
-                disk_type=DiskType[values.get("DISK_TYPE", "FILE").upper()],
-                template=values,
-            )
-            self.oned.datastores[number] = datastore
-        return datastore
+        return datastores.create(self.oned, name, type, ds_mad, tm_mad, template, ds_id, base_path)
 
     def monitor_datastore(self, ds_id: int) -> Outcome:
         """Asks a datastore for its room. Raises ValueError for a system datastore that hosts monitor themselves."""
