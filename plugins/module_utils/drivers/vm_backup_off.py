@@ -47,6 +47,12 @@ def prebackup(request: Request, backup: Backup) -> Reply:
     stacks = [(disk, backup.stack(request, disk)) for disk in backup.disks]
     for disk, stack in stacks:
         check_disk(backup, disk, stack)
+        if stack.host.in_use(stack.file):
+            raise Refused(
+                f"A virtual machine that runs writes to {disk.path}",
+                stack.host.name,
+                todo="back it up with prebackup_live, or power it off",
+            )
     finds: list[Step] = []
     copies: list[Step] = []
     begun: list[Step] = []
@@ -226,6 +232,8 @@ def postbackup(request: Request, backup: Backup) -> Reply:
 
     What a disk does not allow any more keeps nobody from removing the files: it is a warning.
     """
+    if request.ran:
+        return Answer(path=backup.folder)
     steps = cleared(request, backup)
     prepared: list[Step] = []
     for disk in backup.disks if backup.chain else []:
@@ -305,8 +313,8 @@ def first_base(stack: Stack) -> list[Step]:
 
 
 def _own_link(stack: Stack) -> Step:
-    """The step that makes the link to itself in a directory of layers, which their names lead through (6.1). Stock makes
-    none for the driver ssh."""
+    """The step that links a directory of layers to itself, which their names lead through (6.1). Stock does not do so
+    for the driver ssh."""
     return MakeLink(LEAD, os.path.join(stack.snap, base(stack.snap)), ".", stack.root)
 
 

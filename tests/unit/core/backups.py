@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import itertools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class Backed(Golden):
     mode = "increment"
     increments = "cbt"
     base_path: Path | None = None
+    #: As the option has them; empty for disk 0 alone.
+    disks: Sequence[str] = ()
 
     def __init__(self, world: World, shape: Shape) -> None:
         super().__init__(world, shape)
@@ -91,7 +94,7 @@ class Backed(Golden):
                 "driver": system or driver["driver"],
                 "datastore": self.path.parent.parent,
                 "path": self.path.parent,
-                "disks": [f"0:{self.shape.format}"],
+                "disks": list(self.disks) or [f"0:{self.shape.format}"],
                 "images": [f"0:{self.world.images / self.shape.image}"],
                 "persistent": ["0"] if self.shape.action == "tm_ln" and not system else [],
                 "mode": self.mode,
