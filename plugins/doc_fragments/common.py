@@ -15,6 +15,7 @@ options:
       - Name of the storage driver that does the action.
       - For images (C(ds_) modules) this is V(fs), images as files of a directory. It is what OpenNebula calls
         C(DS_MAD).
+      - For backups (C(ds_) modules too) this is V(rsync) or V(restic).
       - For both, V(dummy) does nothing and always gives the same answer, to try OpenNebula without storage. No host is
         called for it.
       - For disks of virtual machines (C(tm_) modules) this is V(qcow2), V(shared), V(ssh) or V(local). It is what

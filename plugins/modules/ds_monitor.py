@@ -19,13 +19,16 @@ description:
     does not count as a change. In check mode it is not made, and the figures are those of the nearest directory
     above.
   - A mount that hangs ends the action after O(stall_timeout) seconds. As long as it hangs, it is not looked at again.
-  - The lead is the host that has the datastore, in a normal installation the front-end. There is no peer.
+  - For O(driver=restic) with O(repository_backend=s3) all figures are -1, as an object store has none.
+  - The lead is the host that has the datastore, in a normal installation the front-end, or the repository. There is no
+    peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
   - one_storage.drivers.attributes.looking
   - one_storage.drivers.common
   - one_storage.drivers.datastore
+  - one_storage.drivers.repository
 options:
   datastore:
     description: Directory of the datastore, image or system, as the lead sees it.

@@ -16,17 +16,23 @@ description:
   - The files are first renamed out of their place, which happens at once, and deleted after that. From then on
     there is no way back. A run that is killed in between is completed by the next one.
   - An image that is gone is a success.
-  - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
+  - With O(driver=rsync) and O(driver=restic) every increment of a backup is removed from its repository, and restic gives
+    the room back.
+  - The lead is the host that has the image datastore, in a normal installation the front-end, or the repository. There
+    is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.datastore
+  - one_storage.drivers.repository
+  - one_storage.drivers.kept
 options:
   source:
     description:
       - Path of the image (C(SOURCE) of the image). It must be a file directly in O(datastore).
+      - Of a backup, the reference of its last increment. What is removed are all O(increments).
     type: str
     required: true
 seealso:

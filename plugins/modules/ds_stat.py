@@ -20,7 +20,9 @@ description:
   - It ends within 80 seconds, with an answer or an error, because OpenNebula waits 90.
   - The same sources are refused as in M(one_storage.drivers.ds_cp). Nobody learns the size of a file that may
     not be imported.
-  - The lead is the host that has the image datastore, in a normal installation the front-end. There is no peer.
+  - Of a disk in a backup it is the size that the virtual machine's document in the backup says.
+  - The lead is the host that has the image datastore, in a normal installation the front-end, or the repository. There
+    is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
@@ -28,11 +30,22 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.directories
   - one_storage.drivers.source
+  - one_storage.drivers.repository
 options:
   source:
-    description: Absolute path of a file on the lead, or a URL, as for M(one_storage.drivers.ds_cp) (C(PATH) of the image).
+    description:
+      - Absolute path of a file on the lead, or a URL, as for M(one_storage.drivers.ds_cp) (C(PATH) of the image).
+      - With O(driver=rsync) and O(driver=restic) it is the pseudo-URL of a disk in a backup.
     type: str
     required: true
+  datastore:
+    description: Folder of the repositories on the lead, with O(driver=rsync) and O(driver=restic).
+    type: str
+    default: ''
+  backup_job_id:
+    description: Id of the backup job, for O(source) that names none. V(-1) for none.
+    type: int
+    default: -1
   decompress:
     description:
       - If V(true), the size is that of what is in a packed source.
