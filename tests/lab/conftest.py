@@ -10,9 +10,13 @@ import pytest
 
 from tests.lab.cases import Cases
 from tests.lab.ground import REMOTE, LabGround
-from tests.lab.hosts import Lab, can_make_hosts, repository
+from tests.lab.hosts import DEFAULT_SHARED, Lab, can_make_hosts, repository
 from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for, wipe_hidden
 from tests.lab.scene import Scene
+from tests.lab.virt import Hypervisor
+
+#: Two system datastores more than a lab has by itself, for moves between such ones, and one for kernels.
+SHARED = (*DEFAULT_SHARED, 108, 109, 113)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +28,7 @@ def lab() -> Iterator[Lab]:
     able, reason = can_make_hosts()
     if not able:
         pytest.skip(reason)
-    with Lab.up(tie=True, binds=[repository()], masks=[repository()]) as made:
+    with Lab.up(tie=True, shared=SHARED, binds=[repository()], masks=[repository()]) as made:
         yield made
 
 
@@ -86,3 +90,21 @@ def cases(_cases: Cases) -> Cases:
     """Calls with what they find and what they leave; nothing of earlier tests is left."""
     wipe_hidden(_cases.scene.ground)
     return _cases
+
+
+@pytest.fixture(scope="module")
+def hypervisors(ground: LabGround) -> Iterator[dict[str, Hypervisor]]:
+    """libvirt on both nodes; the lab is other tests' too, so nothing of it stays."""
+    made = {node: Hypervisor(ground.lab, node) for node in ground.nodes[:2]}
+    yield made
+    for hypervisor in made.values():
+        hypervisor.stop()
+    wait_for("libvirt to end", lambda: not all_running(ground), 20)
+
+
+@pytest.fixture
+def quiet(ground: LabGround, hypervisors: dict[str, Hypervisor]) -> Iterator[LabGround]:
+    """The ground; at the end of the test no machine may run and nothing of ours be left, lock files aside."""
+    yield ground
+    assert [hypervisor.virsh("list", "--all", "--name").split() for hypervisor in hypervisors.values()] == [[], []]
+    assert left_of_ours(ground) == []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,10 @@ class Moving(Story):
             # OpenNebula writes paths with a double slash
             place = self._directory().replace("/datastores/", "//datastores/")
             disks = [(target, f"{place}/disk.{disk}", self._format(disk)) for disk, target in _TARGETS.items()]
-            self.machine = Guest(where, f"one-{vm.id}", disks, cdrom=f"{place}/disk.4", writes=(_FIRST, _LAST))
+            # oned knows it by its UUID
+            vm.deploy_id = vm.deploy_id or str(uuid.uuid4())
+            cdrom, writes = f"{place}/disk.4", (_FIRST, _LAST)
+            self.machine = Guest(where, f"one-{vm.id}", disks, cdrom, writes, vm.deploy_id)
             where.until("the guest writes", lambda: self.written() > 0, 20)
         elif step in ("shutdown", "save"):
             self.close()
@@ -111,13 +115,25 @@ class Moving(Story):
             return self._note_row()
 
     def _note_row(self) -> int:
-        host, scratch = self._where(), "/var/tmp/row.raw"
-        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", self._format(0), "-O", "raw", self._disk(0), scratch])
-        data = self.ground.path(host, scratch).read_bytes()
+        data = self.bytes_of(self._where(), self._disk(0), self._format(0))
         count = row(data, _FIRST, _LAST)
         end = (_FIRST + count) * SECTOR
         self.golden[0][_FIRST * SECTOR : end] = data[_FIRST * SECTOR : end]
         return count
+
+    def kept(self, host: str, path: str) -> int:
+        """How many sectors of the row a snapshot or an image of the first disk has; all else in it has to be right."""
+        data = self.bytes_of(host, path, self._format(0))
+        count = row(data, _FIRST, _LAST)
+        wanted = bytes(self.golden[0][: _FIRST * SECTOR])
+        assert data[: len(wanted)] == wanted, f"{path} is not what the disk was"
+        return count
+
+    def bytes_of(self, host: str, path: str, disk_format: str) -> bytes:
+        """What a guest would read from a disk, a snapshot or an image."""
+        scratch = f"{self.sources}/bytes.raw" if host == self.ground.frontend else "/var/tmp/bytes.raw"
+        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", disk_format, "-O", "raw", path, scratch])
+        return self.ground.path(host, scratch).read_bytes()
 
     # ------------------------------------------------------------ its life
 

@@ -5,34 +5,14 @@ migration, which may be ended half-way, postmigrate or failmigrate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.ground import LabGround
-from tests.lab.looking import all_running, left_of_ours, wait_for
+from tests.lab.looking import left_of_ours
 from tests.lab.moving import Moving, told
 from tests.lab.oned import Call
 from tests.lab.story import PAIRINGS
 from tests.lab.virt import Hypervisor
-
-
-@pytest.fixture(scope="module")
-def hypervisors(ground: LabGround) -> Iterator[dict[str, Hypervisor]]:
-    """libvirt on both nodes; the lab is other tests' too, so nothing of it stays."""
-    made = {node: Hypervisor(ground.lab, node) for node in ground.nodes[:2]}
-    yield made
-    for hypervisor in made.values():
-        hypervisor.stop()
-    wait_for("libvirt to end", lambda: not all_running(ground), 20)
-
-
-@pytest.fixture
-def quiet(ground: LabGround, hypervisors: dict[str, Hypervisor]) -> Iterator[LabGround]:
-    """The ground; at the end of the test no machine may run and nothing of ours be left, lock files aside."""
-    yield ground
-    assert [hypervisor.virsh("list", "--all", "--name").split() for hypervisor in hypervisors.values()] == [[], []]
-    assert left_of_ours(ground) == []
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ class Guest:
 
     :param disks: target, path and format of each, as OpenNebula writes them, with a double slash in the path.
     :param cdrom: path of an ISO, if it has one.
+    :param identity: its UUID, if it is to have a certain one.
+    :param linux: kernel, initramfs and command line of a system with the guest agent, if it has one.
     :param writes: first and last sector that it writes to by itself, on its first disk.
     """
 
@@ -112,6 +114,8 @@ class Guest:
         disks: Sequence[tuple[str, str, str]],
         cdrom: str = "",
         writes: tuple[int, int] | None = None,
+        identity: str = "",
+        linux: tuple[str, str, str] | None = None,
     ) -> None:
         self.on = hypervisor
         self.name = name
@@ -125,6 +129,7 @@ class Guest:
                 f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{cdrom}'/>"
                 "<target dev='hda' bus='ide'/><readonly/></disk>"
             )
+        known = f"<uuid>{identity}</uuid>" if identity else ""
         self.floppy = f"/var/tmp/{name}.floppy" if writes else ""
         if writes:
             self._lay_floppy(floppy(*writes))
@@ -134,10 +139,19 @@ class Guest:
             )
             # the BIOS knows only disks that it may boot from
             rows = rows.replace("</disk>", "<boot order='2'/></disk>", 1)
+        system = more = ""
+        if linux:
+            parts = zip(("kernel", "initrd", "cmdline"), linux, strict=True)
+            system = "".join(f"<{part}>{value}</{part}>" for part, value in parts)
+            more = (
+                "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+                f"<serial type='file'><source path='/var/tmp/{name}.console'/></serial>"
+            )
         text = (
-            f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-            "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-            f"<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{rows}"
+            f"<domain type='qemu'><name>{name}</name>{known}"
+            f"<memory unit='MiB'>{192 if linux else 32}</memory><vcpu>1</vcpu>"
+            f"<os><type arch='x86_64' machine='pc'>hvm</type>{system}</os>"
+            f"<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{rows}{more}"
             "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>"
         )
         place = f"/var/tmp/{name}.xml"

@@ -27,6 +27,7 @@ def snapshot(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, An
         whole = held == "paused" or guard.in_time()
     finally:
         release(guest, guard, held)
+    pause_for_tests(orders, "taken")
     return {"consistency": held if whole else "none"}
 
 

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks of a running VM by oned's own lines: live snapshots, their deletion, hot saveas, on every pairing of drivers.
+
+The guest writes by itself all the time, so what a snapshot or a saved image holds lies between what it had written
+before the call and after it.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from tests.lab.ground import LabGround
+from tests.lab.looking import left_of_ours
+from tests.lab.moving import Moving
+from tests.lab.oned import Outcome
+from tests.lab.story import PAIRINGS
+from tests.lab.virt import Hypervisor
+
+#: What the short form has: the pairing that has a driver of its own for each of these calls.
+_QUICK = ("local",)
+
+
+def right(outcome: Outcome) -> Outcome:
+    """It went well, with not a word to the user."""
+    assert outcome.ok, outcome.reason
+    assert [call.reason for call in outcome.calls] == ["-"] * len(outcome.calls), outcome.calls
+    return outcome
+
+
+class LiveLife(Moving):
+    """What happens to the disks of one running VM.
+
+    :ivar had: what each snapshot of the first disk has of the guest's row, by id.
+    """
+
+    had: dict[int, int]
+
+    def folder(self) -> str:
+        """Where the snapshots of the first disk lie."""
+        return f"{self._disk(0)}.snap"
+
+    def file_of(self, snapshot: int) -> str:
+        """The file that holds a snapshot: that of its number, or the one that a marker names."""
+        marker = self.ground.path(self._where(), f"{self.folder()}/{snapshot}.current")
+        return marker.read_text(encoding="utf-8").strip() if marker.exists() else f"{self.folder()}/{snapshot}"
+
+    def take(self) -> None:
+        """A live snapshot of the first disk."""
+        before = self.written()
+        outcome = right(self.life.snapshot_disk(self.vm, 0))
+        assert [call.action.partition(".")[0] for call in outcome.calls] == ["snap_create_live"]
+        number = max(self._vm().snapshots[0].entries)
+        count = self.kept(self._where(), self.file_of(number))
+        assert before <= count <= self.written()
+        self.had[number] = count
+
+    def drop(self, snapshot: int) -> None:
+        """Delete one; the others stay what they are, and nothing of it stays."""
+        outcome = right(self.life.delete_snapshot(self.vm, 0, snapshot))
+        assert [call.action.partition(".")[0] for call in outcome.calls] == ["snap_delete"]
+        del self.had[snapshot]
+        self.look()
+
+    def look(self) -> None:
+        """The disk and its snapshots are right, and the guest runs."""
+        assert self.written() >= max(self.had.values(), default=1)
+        host = self._where()
+        assert {number: self.kept(host, self.file_of(number)) for number in self.had} == self.had
+        machine = self.running()
+        assert machine.state() == "running" and not machine.job()
+
+    def save(self) -> None:
+        """Hot saveas of the first disk."""
+        before = self.written()
+        outcome = right(self.life.save_disk(self.vm, 0, f"saved-{self.vm}"))
+        assert [call.action.partition(".")[0] for call in outcome.calls] == ["mkfs", "cpds"]
+        image = max(self.ground.oned.images)
+        source = self.ground.oned.image(image).source
+        assert before <= self.kept(self.ground.frontend, source) <= self.written()
+        assert PurePosixPath(source).parent.name == str(self.pairing.image_ds)
+        right(self.life.delete_image(image))
+
+
+@pytest.mark.parametrize(
+    "pairing", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.full) for name in PAIRINGS]
+)
+def test_disks_of_a_running_vm(quiet: LabGround, hypervisors: dict[str, Hypervisor], pairing: str) -> None:
+    story = LiveLife(quiet, PAIRINGS[pairing], hypervisors)
+    story.had = {}
+    story.begin()
+    try:
+        for _number in range(4):
+            story.take()
+        assert not story.wrong()
+        # in the middle, the first, the last
+        for number in (1, 0, 3):
+            story.drop(number)
+        story.save()
+        story.drop(2)
+        assert not story.wrong()
+        assert left_of_ours(quiet) == []
+        # what went on while it ran is at rest afterwards, and can be taken elsewhere
+        for moved in story._migrate():
+            right(moved)
+        assert not story.wrong()
+        story.end()
+    finally:
+        story.close()
