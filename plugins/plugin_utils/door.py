@@ -71,10 +71,9 @@ def main(path: str, arguments: list[str]) -> int:
     """Run the wrapper at *path*; the exit code is 0 or 1, and 0 for what never fails."""
     _fill_streams()
     voice = Voice(path)
-    code = 1
+    wrapper: Wrapper | None = None
     try:
         wrapper = Wrapper(path)
-        code = 0 if wrapper.action in _NEVER_FAIL else 1
         return _run(wrapper, voice, arguments)
     except StorageError as error:
         if error.code == "unsupported":
@@ -82,7 +81,6 @@ def main(path: str, arguments: list[str]) -> int:
             from .documents import drain
 
             drain()
-            code = 1
         voice.fail(error)
     except KeyboardInterrupt:
         voice.fail(StorageError("Interrupted"))
@@ -96,7 +94,19 @@ def main(path: str, arguments: list[str]) -> int:
         trouble = StorageError(f"An unexpected error: {type(error).__name__}: {error}")
         trouble.detail = traceback.format_exc()
         voice.fail(trouble)
-    return code
+    return 0 if wrapper and _never_fails(wrapper) else 1
+
+
+def _never_fails(wrapper: Wrapper) -> bool:
+    """Whether this action's trouble is told, and is no failure; one that a driver does not have is always one."""
+    from ..module_utils.drivers import registry
+
+    if wrapper.action not in _NEVER_FAIL:
+        return False
+    try:
+        return bool(registry.load(wrapper.kind, wrapper.driver, wrapper.system).method(wrapper.action))
+    except StorageError:
+        return False
 
 
 def _fill_streams() -> None:
