@@ -35,7 +35,9 @@ def test_what_is_not_json_is_a_value_error(text: bytes) -> None:
         codec.loads(text)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, b"bytes", {1, 2}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, b"bytes", {1, 2}, object()], ids=lambda value: type(value).__name__
+)
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         codec.dumps(value)

@@ -411,7 +411,11 @@ BAD: list[tuple[str, Callable[[World], Chain], Callable[[Chain], object], str, i
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "make", "spoil", "action", "number", "kind", "said"), BAD, ids=str)
+@pytest.mark.parametrize(
+    ("name", "make", "spoil", "action", "number", "kind", "said"),
+    BAD,
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", str(value)),
+)
 def test_what_cannot_be_done_changes_nothing(
     world: World,
     name: str,
