@@ -15,7 +15,7 @@ import pytest
 from plugins.module_utils import _actions, _options
 from plugins.module_utils._errors import Busy, Cancelled, Missing, StorageError, Unsupported
 from plugins.module_utils.drivers.registry import load
-from plugins.plugin_utils import calls_tm, calls_tm_backup, running
+from plugins.plugin_utils import calls_tm, running
 from plugins.plugin_utils.door import Wrapper
 from tests.unit.door.support import CAPTURES, Documents, complete, context, sentence
 
@@ -49,8 +49,8 @@ def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ONE_STORAGE_RUN_DIRECTORY", str(tmp_path / "running"))
     monkeypatch.setattr("signal.signal", lambda *_arguments: None)
     yield
-    while calls_tm_backup._noted:
-        calls_tm_backup._noted.pop().leave()
+    while running._noted:
+        running._noted.pop().leave()
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_said(ask: Any, document: str, given: list[str], said:
     with pytest.raises(StorageError) as caught:
         ask("prebackup", document, given)
     assert said in sentence(caught.value)
-    assert not calls_tm_backup._noted
+    assert not running._noted
 
 
 def test_a_guest_that_cannot_be_held_as_asked(ask: Any) -> None:
@@ -188,7 +188,7 @@ def test_a_second_backup_is_refused_and_the_first_can_be_found(ask: Any) -> None
 
 def test_a_signal_ends_it_with_a_sentence() -> None:
     with pytest.raises(Cancelled, match="The backup was cancelled"):
-        calls_tm_backup._cancelled(15, None)
+        running._cancelled(15, None)
 
 
 @pytest.mark.parametrize("name", ["pre_backup", "pre_backup_live", "post_backup", "post_backup_live"])
