@@ -19,6 +19,12 @@ from tests.tools.stage import stage
 
 BIN = Path(sys.executable).parent
 SECONDS = 120
+CONF = """\
+# The site's own words
+TM_MAD = [ EXECUTABLE = "one_tm", ARGUMENTS = "-t 15 -d dummy,shared,qcow2,ssh" ]
+DATASTORE_MAD = [ EXECUTABLE = "one_datastore", ARGUMENTS = "-t 15 -d dummy,fs -s shared,ssh,qcow2" ]
+"""
+EXECRC = 'LIVE_DISK_SNAPSHOTS="kvm-qcow2 kvm-ceph"\n'
 SETTINGS = {"LAUNCHER": "auto", "ODD": 'a "b" $(id) `id` \\ $HOME', "NAME": "d'or", "NUMBER": 3}
 
 
@@ -29,6 +35,9 @@ class Site:
         self.folder, self.collections = folder, collections
         self.remotes, self.scripts, self.datastores = folder / "remotes", folder / "scripts", folder / "datastores"
         self.datastores.mkdir()
+        self.conf, self.execrc = folder / "oned.conf", folder / "vmm_execrc"
+        self.conf.write_text(CONF)
+        self.execrc.write_text(EXECRC)
         account = pwd.getpwuid(os.geteuid())
         variables = {
             "ansible_connection": "local",
@@ -37,6 +46,9 @@ class Site:
             "one_storage_owner": account.pw_name,
             "one_storage_installer": str(folder / "installer.pyz"),
             "one_storage_manage_packages": False,
+            "one_storage_oned_conf": str(self.conf),
+            "one_storage_vmm_execrc": str(self.execrc),
+            "one_storage_oned_restart_command": ["touch", str(folder / "restarted")],
             "one_storage_remotes_dir": str(self.remotes),
             "one_storage_remote_scripts_dir": str(self.scripts),
             "one_storage_datastores_dir": str(self.datastores),
