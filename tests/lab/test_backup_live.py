@@ -91,7 +91,9 @@ class Machine:
 
     def power_cycle(self) -> None:
         self.guest.destroy()
-        self.hypervisor.until("the end of QEMU", lambda: not self.sh(f"pgrep -f guest=[o]ne-{self.id}, || true").strip())
+        self.hypervisor.until(
+            "the end of QEMU", lambda: not self.sh(f"pgrep -f guest=[o]ne-{self.id}, || true").strip()
+        )
         self.start_guest()
 
     def sh(self, line: str) -> str:
@@ -334,7 +336,8 @@ def test_a_guest_that_was_killed_has_its_disks_backed_up_whole(machine: Machine)
     machine.start_guest()
     machine.scribble(3)
     result = machine.back_up("cbt", 0)
-    assert [line for line in result["warnings"] if "the guest was killed" in line] == result["warnings"] != []
+    # what QEMU had not written down when it was killed is not there, else it is marked as not to be believed
+    assert len(result["warnings"]) == 2 and all("has all of disk" in line for line in result["warnings"])
     machine.check()
     _goes_on(machine, "cbt", 1)
 
@@ -378,7 +381,8 @@ def _killed(machine: Machine, mode: str, fault: str) -> None:
 def test_a_guest_that_is_held_is_let_go(machine: Machine, mode: str) -> None:
     _one_point(machine, mode)
     how: dict[str, Any] = {"mode": "increment", "increment_mode": mode, "last_increment": 0}
-    process = machine.start("prebackup_live", pause="held", freeze="suspend", **how)
+    # the process that talks to libvirt stands still for the test, so it is the guard that lets the guest go
+    process = machine.start("prebackup_live", pause="held", freeze="suspend", freeze_timeout=5, **how)
     machine.hypervisor.until("the guest stops", lambda: machine.guest.state() == "paused")
     os.kill(machine.lab.inner_pid(process), signal.SIGKILL)
     process.communicate(timeout=20)
@@ -399,7 +403,8 @@ def test_the_process_that_talks_to_libvirt_is_killed(machine: Machine) -> None:
         "the core stands still",
         lambda: "T" in machine.sh("ps -e -o stat=,args= | grep tm_prebackup_live | grep -v grep"),
     )
-    for helper in machine.sh('pgrep -f \'"operation":"backup\' || true').split():
+    for helper in machine.sh("pgrep -f '[o]peration\":\"backup' || true").split():
+        # the guard leads a session of its own
         if machine.sh(f"ps -o sid= -p {helper} || true").strip() != helper:
             machine.sh(f"kill -9 {helper}")
     machine.hypervisor.until(

@@ -31,12 +31,16 @@ def above(extents: list[dict[str, Any]], depth: int) -> list[Part]:
     :param extents: of the whole chain, as ``qemu-img map --output=json`` tells them.
     :param depth: how deep the base lies in it.
     """
-    return _joined((COPY, extent["start"], extent["length"]) for extent in extents if extent["depth"] < depth)
+    return _joined(_part(extent) for extent in extents if extent["depth"] < depth)
 
 
 def everything(extents: list[dict[str, Any]]) -> list[Part]:
     """All that a disk shows, zeros too."""
-    return _joined((COPY if extent["data"] else ZERO, extent["start"], extent["length"]) for extent in extents)
+    return _joined(_part(extent) for extent in extents)
+
+
+def _part(extent: dict[str, Any]) -> Part:
+    return COPY if extent["data"] else ZERO, extent["start"], extent["length"]
 
 
 def size_of(parts: Iterable[Part]) -> int:
