@@ -46,7 +46,7 @@ class Restoring:
         claims = [Claim(LEAD, found.datastore, found.key)]
         for disk in found.disks:
             if disk.persistent:
-                claims.append(Claim(LEAD, parent(disk.image), "image-" + base(disk.image)))
+                claims.append(Claim(LEAD, parent(disk.image), "image-" + base(disk.image), aside=True))
         return claims
 
     def restore(self, request: Request) -> Reply:

@@ -15,13 +15,16 @@ class Claim:
     :param datastore: directory of the datastore that the object belongs to.
     :param key: name of the object in it: ``vm-5``, ``image-<hash>``.
     :param shared: others may read at the same time; a shared claim has no workshop.
+    :param aside: what is worth keeping may be set aside in its workshop, although the journal lies elsewhere: then it
+        has one too, which leads to that. On the lead only.
     """
 
-    def __init__(self, where: str, datastore: str, key: str, shared: bool = False) -> None:
+    def __init__(self, where: str, datastore: str, key: str, shared: bool = False, aside: bool = False) -> None:
         self.where = where
         self.datastore = datastore
         self.key = key
         self.shared = shared
+        self.aside = aside
 
     def shop(self, run: str) -> str:
         """The workshop of this run for the object."""

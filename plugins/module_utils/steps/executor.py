@@ -27,7 +27,7 @@ class Executor:
     """One run of one action.
 
     :param claims: what is locked; the first exclusive one on the lead holds the journal, so it is the one where
-        something worth keeping may be set aside.
+        something worth keeping may be set aside. Others say so (:attr:`.Claim.aside`).
     :param keeps: whether finished work counts only when the answer has been delivered: oned forgets an image whose
         answer it never got, so it is taken back (rule 7).
     :param stopped: asked before each step; true when the caller went away.
@@ -48,6 +48,7 @@ class Executor:
         self.site = site
         self.claims = claims
         self.journal: Journal | None = None
+        self._leading: list[Journal] = []
         self.words: list[str] = []
         self.changed: list[Step] = []
         self._head = head
@@ -204,8 +205,15 @@ class Executor:
         # the journal comes before the workshop: nothing is ever made that no journal speaks of
         home = self._home()
         if self.journal is None:
-            self.journal = Journal(home.datastore, home.key, self._head)
+            away = [claim for claim in self._workshops() if claim.aside and claim is not home]
+            head = {**self._head, "others": [[claim.datastore, claim.key] for claim in away]} if away else self._head
+            self.journal = Journal(home.datastore, home.key, head)
+            lead = {**self._head, "home": [home.datastore, home.key]}
+            self._leading = [Journal(claim.datastore, claim.key, lead) for claim in away]
         try:
+            # what leads to the journal may be there before it, but not after what is set aside
+            for journal in self._leading:
+                journal.plan([])
             self.journal.plan(steps)
         except OSError as error:
             raise from_os(error, f"write the journal {self.journal.path}", self.site.lead.name) from error
@@ -296,6 +304,9 @@ class Executor:
                 except OSError as error:
                     raise from_os(error, f"empty the workshop of {claim.key}", host.name) from error
             self._shops = False
+        for journal in self._leading:
+            journal.close()
+        self._leading = []
         if self.journal:
             self.journal.close()
             self.journal = None
@@ -315,12 +326,19 @@ class Executor:
                 self.journal = None
 
 
-def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None]) -> None:
-    """Bring an object whose lock is ours to rest: undo, or accept, what a dead run's journal speaks of."""
+def settle(
+    site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None], wait: float | None = None
+) -> None:
+    """Bring an object whose lock is ours to rest: undo, or accept, what a dead run's journal speaks of.
+
+    :param wait: seconds to wait for another object whose journal is that of the whole run; by default as for any lock.
+    """
     path = path_of(datastore, key)
     if not os.path.exists(path):
         return
     found = Found(path, load)
+    if found.head.get("home"):
+        _settle_home(site, *found.head["home"], load, site.timeouts.lock if wait is None else wait)
     begun = [step for number, step in enumerate(found.steps) if number in found.begun]
     peer, keeps = found.head.get("peer"), found.head.get("keeps")
     # what nobody heard of is taken back on the other host too, when this action has the same one
@@ -345,7 +363,51 @@ def settle(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]]
                 step.undo(site)
     # what came of a broken stream may be gone on with, but not by a work that nobody asks for again
     site.lead.clear(datastore, key, not keeps)
+    for other, name in found.head.get("others") or []:
+        _forget(site, other, name)
     os.unlink(path)
+
+
+def _settle_home(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None], wait: float) -> None:
+    """Settle the object that has the journal of the run that set something aside here."""
+    if site.lead.holds(datastore, key):
+        settle(site, datastore, key, load)
+        return
+    if not os.path.isdir(datastore):
+        raise StorageError(
+            f"A run that died had work on {key} in {datastore}, which is not to be seen here",
+            site.lead.name,
+            todo="run any action on it where it is",
+        )
+    try:
+        site.lead.lock(datastore, key, False, wait)
+    except BlockingIOError:
+        raise Busy(
+            f"What a dead run left of {key} in {datastore} cannot be settled, as another action holds it",
+            site.lead.name,
+            todo="wait for it, then run it again",
+        ) from None
+    try:
+        settle(site, datastore, key, load)
+    finally:
+        site.lead.unlock(datastore, key)
+
+
+def _forget(site: Site, datastore: str, key: str) -> None:
+    """Clear what the same run set aside elsewhere, now that it is settled; whoever holds it does so otherwise."""
+    ours = site.lead.holds(datastore, key)
+    try:
+        if not ours:
+            site.lead.lock(datastore, key, False, 0)
+    except OSError:
+        return
+    try:
+        site.lead.clear(datastore, key, False)
+        if os.path.exists(path_of(datastore, key)):
+            os.unlink(path_of(datastore, key))
+    finally:
+        if not ours:
+            site.lead.unlock(datastore, key)
 
 
 def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) -> None:
@@ -361,7 +423,7 @@ def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) ->
             # it runs, or this host may only read here
             continue
         try:
-            settle(site, datastore, key, load)
+            settle(site, datastore, key, load, wait=0)
         except (OSError, StorageError):
             # it stays for the action that concerns it, which will say what is wrong
             pass

@@ -364,6 +364,10 @@ class Host:
         if handle >= 0:
             os.close(handle)
 
+    def holds(self, datastore: str, key: str) -> bool:
+        """Whether this process holds the lock of an object for itself."""
+        return (datastore, key) in self._exclusive
+
     def workshop(self, datastore: str, key: str, clear: bool = True) -> str:
         """Make the workshop of an object whose lock is held; what a dead run left in it is removed first."""
         path = os.path.join(datastore, HIDDEN, key)
