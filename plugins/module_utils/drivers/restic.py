@@ -22,6 +22,7 @@ from ..steps.store import (
 )
 from ..tools import manifest as manifests
 from ..tools.repositories.backends import backend_of, identity
+from ..tools.repositories.restic import lies_at
 from .backups import Backups, Increment, merges
 from .base import Answer, Plan, Request, clean_path
 from .space import megabytes, totals
@@ -66,7 +67,7 @@ class Restic(Backups):
         desk = os.path.dirname(request.shop(self.claims_backup(request.options)[0]))
         if self._is_far(request):
             self._check_space(request, place["path"], size, PEER)
-            there = request.look(os.path.join(place["path"], identity(place), "config"), PEER) is not None
+            there = lies_at(request.site.host(PEER), os.path.join(place["path"], identity(place)))
         else:
             if not repository.url.startswith("s3:"):
                 self._check_space(request, place["path"], size, LEAD)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ..host import Host
     from ..progress import Progress
     from ..sources.base import Options, Source
 
@@ -66,6 +67,7 @@ class Restic(Repository):
     def __init__(self, place: dict[str, Any], *rest: Any, **named: Any) -> None:
         super().__init__(place, *rest, **named)
         self._backend, self._full = backend_of(place, self.secrets)
+        self._listings: dict[str, tuple[dict[str, Any], list[Stored]]] = {}
 
     # ---------------------------------------------------------------- commands
 
@@ -189,7 +191,7 @@ class Restic(Repository):
         reached, is locked or has another password is there, or may be (contract-ds 12.3).
         """
         if not self.url.startswith(("sftp:", "s3:")):
-            return self.host.stat(os.path.join(self.url, "config")) is not None
+            return lies_at(self.host, self.url)
         try:
             self.ask("look for the repository", "cat", "config", "--no-lock", "--quiet")
         except Missing as error:
@@ -207,7 +209,12 @@ class Restic(Repository):
                 raise
 
     def listing(self, reference: str) -> tuple[dict[str, Any], list[Stored]]:
-        """A snapshot's own record, and its files."""
+        """A snapshot's own record, and its files; asked for once, as a snapshot never changes."""
+        if reference not in self._listings:
+            self._listings[reference] = self._listing(reference)
+        return self._listings[reference]
+
+    def _listing(self, reference: str) -> tuple[dict[str, Any], list[Stored]]:
         doing = f"list the backup {self.check_reference(reference)}"
         said = self.ask(doing, "ls", "--json", "--no-lock", "--quiet", reference)
         snapshot: dict[str, Any] = {}
@@ -339,6 +346,19 @@ class Restic(Repository):
         if repack and not _amount(repack, _UNITS):
             raise BadCall(f"RESTIC_PRUNE_MAX_REPACK is '{one_line(repack, 40)}', not a size such as 10G")
         return [f"--max-unused={unused or '0'}", *([f"--max-repack-size={repack}"] if repack else [])]
+
+
+def lies_at(host: Host, path: str) -> bool:
+    """Whether there is a repository at a path of a host; what is damaged is one all the same, and never made anew.
+
+    :raises Corrupt: there is something that has lost its config.
+    """
+    if host.stat(os.path.join(path, "config")) is not None:
+        return True
+    left = [name for name in host.entries(path) if name in ("keys", "data", "snapshots", "index")]
+    if any(host.entries(os.path.join(path, name)) for name in left):
+        raise Corrupt(f"The repository {path} has lost its file config", host.name, todo="bring it back from a copy")
+    return False
 
 
 def _amount(text: str, units: str) -> bool:
