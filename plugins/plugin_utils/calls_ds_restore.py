@@ -10,9 +10,7 @@ that were are deleted again: what could not be deleted is named.
 from __future__ import annotations
 
 from ..module_utils._errors import BadCall, Missing, StorageError, one_line
-from .calls import Call
 from .documents import decode, need, number, text, yes
-from .repositories import repository_options
 from .restored import Wishes, base_name, image_template, vm_of, vm_template
 
 TYPE_CHECKING = False
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from .answer import Voice
-    from .calls import Context
+    from .calls import Call, Context
     from .calls_ds import Data
     from .oned import Oned
 
@@ -35,38 +33,38 @@ def restore(kind: str, data: Data) -> Call:
 
     :param kind: ``rsync`` or ``restic``.
     """
+    from .calls_backup import _where_it_lies, _whose
+
     asked = _Asked(data)
     made: list[_Making] = []
-    access = repository_options(data.store, kind)
 
-    def complete(context: Context, _here: bool) -> dict[str, Any]:
-        made.append(_Making(context.oned, asked))
+    def more(_data: Data, _kind: str) -> dict[str, Any]:
         return {
-            **context.settings.common(),
-            **access,
-            "datastore": need(data.store, "BASE_PATH"),
+            **_whose(data),
             "datastore_id": asked.datastore,
-            "vm_id": asked.vm,
-            "backup_job_id": asked.job,
-            "increments": asked.increments,
             "increment_id": asked.wishes.increment,
-            "format": asked.format,
+            "format": text(data.needed_image(), "FORMAT", "raw").strip().lower(),
         }
 
     def reply(voice: Voice, result: dict[str, Any]) -> None:
         template, images = made[0].all(result, voice)
         voice.answer(" ".join(str(word) for word in (template, *images)))
 
-    server = access["repository_host"] if access.get("repository_backend", "sftp") == "sftp" else ""
-    login = f"{access['repository_user']}@{server}" if server else ""
-    return Call("ds_restore", complete, reply=reply, bridges=[login] if login else [])
+    found = _where_it_lies(kind, "restore", data, more, reply)
+    complete = found.complete
+
+    def remembered(context: Context, here: bool) -> dict[str, Any]:
+        made.append(_Making(context.oned, asked, _whose(data)["backup_job_id"]))
+        return complete(context, here)
+
+    found.complete = remembered
+    return found
 
 
 class _Asked:
     """What the document says (contract-ds 4.1, 10.5)."""
 
     def __init__(self, data: Data) -> None:
-        image = data.needed_image()
         self.user = text(data.root, "TEMPLATE/USERNAME").strip()
         if not self.user:
             raise BadCall("Cannot find USERNAME: the document does not say for whom the backup is restored")
@@ -74,10 +72,6 @@ class _Asked:
             raise BadCall("Cannot find DESTINATION_DS_ID: the document does not say where the images go")
         self.destination = number(data.root, "DESTINATION_DS_ID")
         self.datastore = number(data.store, "ID")
-        self.vm = number(image, "VMS/ID", -1)
-        self.job = number(image, "TEMPLATE/BACKUP_JOB_ID", -1)
-        self.format = text(image, "FORMAT", "raw").strip().lower()
-        self.increments = increments(image)
         wanted = "TEMPLATE/"
         self.wishes = Wishes(
             text(data.root, wanted + "NAME").strip(),
@@ -102,10 +96,11 @@ def increments(image: _Element) -> list[str]:
 class _Making:
     """The objects of one restore, made as the user."""
 
-    def __init__(self, oned: Oned, asked: _Asked) -> None:
+    def __init__(self, oned: Oned, asked: _Asked, job: int) -> None:
         from .server_auth import oned_as
 
         self._oned = oned_as(asked.user, oned, _PATIENCE)
+        self._job = job
         self._asked = asked
         self._images: dict[int, int] = {}
 
@@ -131,7 +126,7 @@ class _Making:
             raise Missing(f"The backup has no {what}: there are {', '.join(sorted(disks)) or 'none'}")
         for disk in chosen:
             full = f"{name}-disk-{disk}"
-            template = image_template(full, disk, disks[str(disk)], asked.datastore, asked.job)
+            template = image_template(full, disk, disks[str(disk)], asked.datastore, self._job)
             try:
                 self._images[disk] = self._oned.allocate_image(full, template, asked.destination)
             except StorageError as error:

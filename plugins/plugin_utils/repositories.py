@@ -112,6 +112,7 @@ class BackupStore:
         if options:
             place = place_of({**options, "driver": self.kind}, need(self.document, "BASE_PATH"))
             place.update(python=settings.text("NODE_PYTHON", ""), ciphers=settings.text("CIPHERS", ""))
+            place.update(program=settings.text("RESTIC", "restic"))
         common = settings.common()
         how = Options(
             stall=common["stall_timeout"],

@@ -338,7 +338,8 @@ def settle(
         return
     found = Found(path, load)
     if found.head.get("home"):
-        _settle_home(site, *found.head["home"], load, site.timeouts.lock if wait is None else wait)
+        store, name = found.head["home"]
+        _settle_home(site, store, name, load, site.timeouts.lock if wait is None else wait)
     begun = [step for number, step in enumerate(found.steps) if number in found.begun]
     peer, keeps = found.head.get("peer"), found.head.get("keeps")
     # what nobody heard of is taken back on the other host too, when this action has the same one
