@@ -6,10 +6,13 @@ Standard library and what :mod:`.peer` sends only. A record is a head (kind, num
 
 * ``T``: bytes of data that will come, as the number;
 * ``N``: a new entry; the body is JSON with name, kind, size or link target;
-* ``D``: data of the current file at an offset; ``H``: the digest of all data since the last such record;
+* ``D``: data of the current file at an offset; ``H``: the checksum of all data since the last such record;
 * ``S``: the block at an offset is the one that the receiver has already; the body is its digest;
 * ``X``: the sender gives up; the body is JSON, errno and words, or nothing when it was told to;
-* ``Z``: the end; the body is the digest of every record before, data excepted, as that has digests of its own.
+* ``Z``: the end; the body is the digest of every record before, data excepted, as that has checksums of its own.
+
+The checksum is CRC-32: what SSH carried is authentic, so it is there for memory and for mistakes, and a digest at both
+ends costs as much as all the rest of a copy. Whether two blocks are the same is told by digests alone.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Of those in every Python, the one that processors have instructions for.
+#: Of the digests in every Python, the one that processors have instructions for.
 DIGEST = "sha256"
 DIGEST_SIZE = 32
 #: What two ends compare: this much of a file, at a multiple of it.
@@ -175,6 +178,11 @@ class Unwatched:
 
     def add(self, _count: int) -> None:
         """So many bytes more have passed."""
+
+
+def packed(checksum: int) -> bytes:
+    """A checksum as it stands in a record."""
+    return checksum.to_bytes(4, "big")
 
 
 def digest_of(data: Any) -> bytes:

@@ -9,13 +9,13 @@ hashed anew, and the sender sends what is another at its end. What it does not s
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+import zlib
 
 from .codec import loads
 from .command import going_on
-from .flow import BLOCK, DIGEST, PIECE, Broken, Inflow, Known, Unwatched, digest_of
+from .flow import BLOCK, PIECE, Broken, Inflow, Known, Unwatched, digest_of, packed
 from .host import extents, remove_tree
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ class _Landing:
         self._left = 0
         self._ended = False
         self._room = memoryview(bytearray(PIECE))
-        self._taken = hashlib.new(DIGEST)
+        self._checksum = 0
         self._open = False
         self.bytes = 0
         self.same = 0
@@ -164,7 +164,7 @@ class _Landing:
             count = self._in.part(self._room[: self._left])
             self._left -= count
             data = self._room[:count]
-            self._taken.update(data)
+            self._checksum = zlib.crc32(data, self._checksum)
             self._watch.add(count)
             self.bytes += count
             while data:
@@ -172,10 +172,10 @@ class _Landing:
                 data = data[written:]
                 offset += written
 
-    def _check(self, digest: bytes) -> None:
-        ours, self._taken = self._taken.digest(), hashlib.new(DIGEST)
+    def _check(self, checksum: bytes) -> None:
+        ours, self._checksum = packed(self._checksum), 0
         self._open = False
-        if ours != digest:
+        if ours != checksum:
             raise OSError(errno.EBADMSG, "the data changed on its way")
 
     def _same(self, offset: int, digest: bytes) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends files, links and directories over a byte stream with their holes, every stretch of data with its digest.
+"""Sends files, links and directories over a byte stream with their holes, every stretch of data with its checksum.
 
 Standard library and what :mod:`.peer` sends only. Records go one way (:mod:`.flow`); frames (:mod:`.wire`) come back
 from the receiver (:mod:`.landing`): what it has from an earlier try, ``go``, and at the end the result or an error.
@@ -9,13 +9,13 @@ from the receiver (:mod:`.landing`): what it has from an earlier try, ``go``, an
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+import zlib
 
 from .codec import dumps
 from .command import going_on
-from .flow import BLOCK, DIGEST, PIECE, Known, Outflow, Unwatched, digest_of
+from .flow import BLOCK, PIECE, Known, Outflow, Unwatched, digest_of, packed
 from .host import extents, is_socket
 from .pace import Pace
 
@@ -157,19 +157,19 @@ class _Sender:
             self._data(handle, start, end)
 
     def _data(self, handle: int, start: int, end: int) -> None:
-        taken = hashlib.new(DIGEST)
+        checksum = 0
         position = start
         while position < end:
             going_on()
             self._check()
             data = self._room[: min(self._piece, end - position)]
             _read(handle, data, position)
-            taken.update(data)
+            checksum = zlib.crc32(data, checksum)
             self._pace.take(len(data))
             self._out.data(position, data)
             self._watch.add(len(data))
             position += len(data)
-        self._out.record(b"H", start, taken.digest())
+        self._out.record(b"H", start, packed(checksum))
 
     def _check(self) -> None:
         """Stop when the receiver says that it cannot go on."""
