@@ -27,4 +27,10 @@ options:
         with C(sudo -n), if sudo allows it. Otherwise the state that lies in the directory is taken.
     type: str
     default: /var/tmp/one/vmm/kvm/vtpm_setup
+  backup_datastore_id:
+    description:
+      - Id of the datastore that the backup goes to. All copies for it that have limits on processors, memory or disk
+        operations share one slice of systemd, which is named after it.
+    type: int
+    default: -1
 """

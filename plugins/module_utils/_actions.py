@@ -161,6 +161,7 @@ _BACKUP_FILES: Spec = {
     "document": _secret(required=True),
     "tpm": _text(""),
     "vtpm_setup": _text("/var/tmp/one/vmm/kvm/vtpm_setup"),
+    "backup_datastore_id": _number(-1),
 }
 #: The guest that writes to these disks.
 _BACKUP_GUEST: Spec = {

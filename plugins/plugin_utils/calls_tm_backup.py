@@ -164,6 +164,7 @@ def _beforehand(context: Context, machine: _Element, document: bytes, action: st
             limit = number(repository, f"TEMPLATE/{mad}_{name}", -1, "The datastore of the repository")
             if limit != -1:
                 options[name.lower()] = limit
+                options["backup_datastore_id"] = number(repository, "ID", -1)
     if action.endswith("_live"):
         options.update(_held(machine, repository))
     return options

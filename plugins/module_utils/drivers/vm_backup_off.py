@@ -98,16 +98,15 @@ def check_disk(backup: Backup, disk: BackupDisk, stack: Stack) -> None:
         )
 
 
-def pace(request: Request) -> list[str]:
-    """What stands before commands that copy (contract-ds 10.6).
+def pace(request: Request) -> dict[str, int]:
+    """How commands that copy are held back, for :func:`..steps.backup.held_back`.
 
-    :raises BadCall: the numbers are none that nice and ionice take.
+    :raises BadCall: the limits are none that nice, ionice and systemd take.
     """
-    nice, ionice = request["nice"], request["ionice"]
-    if not -1 <= nice <= 19 or not -1 <= ionice <= 7:
-        raise BadCall(f"A niceness is 0 to 19 and a priority at the disks 0 to 7, not {nice} and {ionice}")
-    words = ["nice", "-n", str(nice)] if nice >= 0 else []
-    return words + (["ionice", "-c2", "-n", str(ionice)] if ionice >= 0 else [])
+    from ..tools.confinement import limits_of
+
+    limits = limits_of(request.options)
+    return {**limits, "store": request["backup_datastore_id"]} if limits else {}
 
 
 def held_by(request: Request, layers: list[chain.Layer]) -> int:

@@ -131,13 +131,13 @@ def _megabytes(size: int) -> int:
 class CopyOut(Step):
     """Write a disk, with its chain folded in, as one qcow2 file.
 
-    :param pace: what stands before the command: ``nice -n 5``.
+    :param pace: how the command is held back: see :func:`held_back`.
     :param size: bytes that are read, at most.
     """
 
     kind: ClassVar[str] = "copy-out"
 
-    def __init__(self, where: str, source: str, source_format: str, part: str, pace: list[str], size: int) -> None:
+    def __init__(self, where: str, source: str, source_format: str, part: str, pace: dict[str, int], size: int) -> None:
         super().__init__(where)
         self.source = source
         self.source_format = source_format
@@ -149,10 +149,10 @@ class CopyOut(Step):
         return f"write all of {self.source} to {os.path.basename(self.part)}"
 
     def do(self, site: Site) -> None:
-        argv = [*self.pace, "qemu-img", "convert", "-q", "-f", self.source_format, "-O", "qcow2"]
+        argv = ["qemu-img", "convert", "-q", "-f", self.source_format, "-O", "qcow2"]
         site.host(self.where).make_directory(os.path.dirname(self.part))
         more = self.size // _BYTES_PER_SECOND
-        site.command(self.where, [*argv, self.source, self.part], self.words(), more=more)
+        held_back(site, self, self.pace, [*argv, self.source, self.part], more)
 
 
 class CopyChanges(Step):
@@ -161,14 +161,21 @@ class CopyChanges(Step):
     :param layer: what it is read from: a file that nobody writes to, or what a backup job of a guest shows.
     :param size: virtual size in bytes.
     :param parts: where the parts are noted.
-    :param pace: what stands before the command.
+    :param pace: how the commands are held back.
     :param layer_format: of what it is read from.
     """
 
     kind: ClassVar[str] = "copy-changes"
 
     def __init__(
-        self, where: str, layer: str, size: int, parts: str, part: str, pace: list[str], layer_format: str = "qcow2"
+        self,
+        where: str,
+        layer: str,
+        size: int,
+        parts: str,
+        part: str,
+        pace: dict[str, int],
+        layer_format: str = "qcow2",
     ) -> None:
         super().__init__(where)
         self.layer_format = layer_format
@@ -191,10 +198,32 @@ class CopyChanges(Step):
         site.command(self.where, [*create, self.part, str(self.size)], self.words())
         for orders, size in changes.orders(parts):
             # what is written is brought to disk when it is published
-            argv = [*self.pace, "qemu-io", "-C", "-f", "qcow2", "-t", "unsafe", *orders, self.part]
-            site.command(self.where, argv, self.words(), more=size // _BYTES_PER_SECOND)
+            argv = ["qemu-io", "-C", "-f", "qcow2", "-t", "unsafe", *orders, self.part]
+            held_back(site, self, self.pace, argv, size // _BYTES_PER_SECOND)
         alone = ["qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-b", "", self.part]
         site.command(self.where, alone, self.words())
+
+
+def held_back(site: Site, step: Step, pace: dict[str, int], argv: list[str], more: int) -> None:
+    """Run a command that copies, held back as the repository's datastore says (contract-ds 10.6).
+
+    :param pace: limits by option, and the datastore's id, ``store``; empty for none.
+    :param more: seconds that it may take beyond the usual deadline.
+    """
+    if not pace:
+        site.command(step.where, argv, step.words(), more=more)
+        return
+    from ..tools.confinement import session
+    from .store import confined, unconfined
+
+    limits = {name: value for name, value in pace.items() if name != "store"}
+    before = confined(site, limits, pace["store"], os.path.dirname(argv[-1]))
+    try:
+        site.command(step.where, [*before, *argv], step.words(), more=more, variables=session())
+    except BaseException:
+        # what systemd runs is no child of ours
+        unconfined(site, limits)
+        raise
 
 
 class KeepDocument(Step):

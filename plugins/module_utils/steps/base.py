@@ -104,17 +104,26 @@ class Site:
         return self.peer if where == PEER and self.peer is not None else self.lead
 
     def command(
-        self, where: str, argv: Sequence[str], doing: str, untrusted: bool = False, size: int = 0, more: int = 0
+        self,
+        where: str,
+        argv: Sequence[str],
+        doing: str,
+        untrusted: bool = False,
+        size: int = 0,
+        more: int = 0,
+        variables: dict[str, str] | None = None,
     ) -> str:
         """Run a tool on a host and return its stdout.
 
         :param doing: what is being done, for the sentence: ``create the image /x``.
         :param more: seconds that it may take beyond the usual deadline, as it has so much to go through.
         :param untrusted: the tool reads what a stranger wrote, and is limited; *size* as in :func:`limits`.
+        :param variables: more environment than the little that every command has.
         :raises ToolFailed: with the tool's last words.
         """
         host = self.host(where)
-        result = host.run(list(argv), self.timeouts.command + more, limits(size) if untrusted else [])
+        given = ("", variables) if variables else ()
+        result = host.run(list(argv), self.timeouts.command + more, limits(size) if untrusted else [], *given)
         if result["rc"] != 0:
             said = str(result["err"]).strip() or f"{argv[0]} ended with code {result['rc']}"
             detail = f"{' '.join(argv)}: code {result['rc']}: {said}"

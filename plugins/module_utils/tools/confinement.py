@@ -114,7 +114,7 @@ def prepare(host: Host, limits: dict[str, int], datastore: int, path: str) -> No
             if host.stat(unit):
                 host.remove(unit, folder)
             host.write(unit, text, folder)
-        said = host.run(["systemctl", "--user", "daemon-reload"], _SYSTEMD, (), "", _session())
+        said = host.run(["systemctl", "--user", "daemon-reload"], _SYSTEMD, (), "", session())
     except FileNotFoundError:
         said = {"rc": 1, "err": "systemctl is not installed"}
     if said["rc"]:
@@ -128,12 +128,12 @@ def prepare(host: Host, limits: dict[str, int], datastore: int, path: str) -> No
 
 def stop(host: Host, run: str) -> None:
     """End what systemd does for a run; fine when it does nothing."""
-    said = host.run(["systemctl", "--user", "stop", f"{unit_of(run)}.service"], _SYSTEMD, (), "", _session())
+    said = host.run(["systemctl", "--user", "stop", f"{unit_of(run)}.service"], _SYSTEMD, (), "", session())
     if said["rc"] and "not loaded" not in said["err"]:
         raise ToolFailed(f"Cannot stop the backup's unit: {one_line(str(said['err']), 200)}", host.name)
 
 
-def _session() -> dict[str, str]:
+def session() -> dict[str, str]:
     """Where the user's systemd listens."""
     given = {name: os.environ[name] for name in ("DBUS_SESSION_BUS_ADDRESS",) if name in os.environ}
     return {"XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", **given}

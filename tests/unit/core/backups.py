@@ -128,7 +128,7 @@ class Backed(Golden):
         number = int(result["increment"])
         assert number == (self.last + 1 if self.mode == "increment" else 0)
         kept = self.repository.take(self.folder, number)
-        told = manifest.read(kept)
+        told = manifest.read(str(kept))
         assert told is not None
         manifest.check(str(kept), told)
         assert (told["consistency"], told["warnings"]) == ("off", warnings)

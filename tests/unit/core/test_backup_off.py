@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from plugins.module_utils.tools import bitmaps, manifest
 from plugins.module_utils.tools.host import Host
 from tests.unit.core.backups import DOCUMENT, Backed
 from tests.unit.core.stock_backup import stock_backup
-from tests.unit.core.support import World, bytes_of, explained, killed_at, pattern, plan, tool
+from tests.unit.core.support import World, bytes_of, explained, killed_at, pattern, tool
 
 #: Shapes and ways that a short run takes, of all of each.
 SHORT = [("own layers", "cbt"), ("persistent with layers", "snapshot")]
@@ -36,7 +37,7 @@ QCOW2_SHAPES = [
 ]
 
 
-def pairs(short: list[tuple[str, str]]) -> Any:
+def pairs(short: list[tuple[str, str]]) -> pytest.MarkDecorator:
     """Every shape with every way, those for a full run marked."""
     found = itertools.product(QCOW2_SHAPES, ("cbt", "snapshot"))
     marked = [pair if pair in short else pytest.param(*pair, marks=pytest.mark.full) for pair in found]
@@ -410,7 +411,7 @@ def test_a_guest_that_writes_keeps_its_disk(world: World) -> None:
         ({"disks": ["1:raw"], "mode": "increment"}, "Disk 1 is raw, and increments need qcow2"),
         ({"path": "/etc"}, "The path /etc is not inside"),
         ({"last_increment": -2, "mode": "increment"}, "-2 is not the number of an increment"),
-        ({"nice": 20}, "A niceness is 0 to 19"),
+        ({"nice": 20}, "nice is 20: it must be from -20 to 19"),
         ({"backup_path": "backups"}, "The backup path 'backups' is not an absolute path"),
     ],
 )
@@ -423,13 +424,47 @@ def test_misuse(world: World, given: dict[str, Any], said: str) -> None:
     assert world.tree() == before
 
 
-def test_held_back_commands_say_so(world: World) -> None:
+class Systemd:
+    """A user's systemd that answers, or does not, and runs what it is given; commands as they were given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, answers: bool = True) -> None:
+        self.ran: list[list[str]] = []
+        real = Host.run
+
+        def run(host: Host, argv: list[str], *more: Any) -> dict[str, Any]:
+            self.ran.append(argv)
+            if argv[0] == "systemctl":
+                return {"rc": 0 if answers else 1, "out": "", "err": "no bus"}
+            return real(host, argv[argv.index("--") + 1 :] if argv[0] == "systemd-run" else argv, *more)
+
+        monkeypatch.setattr(Host, "run", run)
+        monkeypatch.setenv("HOME", str(home))
+
+
+def test_copies_are_held_back(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     disk = machine(world)
-    steps = plan("tm_prebackup", **disk.backup_options(document="x", nice=5, ionice=7))
-    assert isinstance(steps, list)
-    copied = next(step for step in steps if step.kind == "copy-out")
-    assert vars(copied)["pace"] == ["nice", "-n", "5", "ionice", "-c2", "-n", "7"]
+    systemd = Systemd(monkeypatch, tmp_path)
     disk.before(nice=5, ionice=7)
+    assert systemd.ran[0][:8] == ["nice", "-n", "5", "ionice", "-c2", "-n7", "qemu-img", "convert"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_copies_are_held_back_by_systemd(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disk = machine(world)
+    systemd = Systemd(monkeypatch, tmp_path)
+    disk.before(cpu_quota=50, backup_datastore_id=108)
+    assert (tmp_path / ".config/systemd/user/backup.108.slice").read_text() == "[Slice]\nCPUQuota=50%\n"
+    copied = next(argv for argv in systemd.ran if argv[0] == "systemd-run")
+    assert "--slice=backup.108.slice" in copied and "convert" in copied
+
+
+def test_a_limit_that_nobody_can_set_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disk = machine(world)
+    before = world.tree()
+    Systemd(monkeypatch, tmp_path, answers=False)
+    with pytest.raises(StorageError, match="can only be limited by a user's systemd"):
+        disk.before(cpu_quota=50, backup_datastore_id=108)
+    assert world.tree() == before and world.is_tidy()
 
 
 def test_the_document_stands_in_no_journal(world: World) -> None:

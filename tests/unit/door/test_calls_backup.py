@@ -99,6 +99,7 @@ def test_an_increment(ask: Any) -> None:
         "document": document,
         "nice": 7,
         "cpu_quota": 50,
+        "backup_datastore_id": 108,
     }
 
 
