@@ -237,6 +237,7 @@ class Peer:
 
     def close(self) -> None:
         """End the session; the peer's locks go with it."""
+        self._wire.leave()
         self._session.end()
 
     # ---------------------------------------------------------------- data

@@ -72,6 +72,14 @@ class Wire:
         with self._sending:
             self._hushed = quiet
 
+    def leave(self) -> None:
+        """Send nothing any more: once the descriptor is closed, its number may be that of anything."""
+        # who sends to somebody that reads nothing may wait for ever; this does not
+        held = self._sending.acquire(timeout=1)
+        self.writer = -1
+        if held:
+            self._sending.release()
+
     def _write(self, message: dict[str, Any]) -> None:
         body = dumps(message)
         data = memoryview(len(body).to_bytes(4, "big") + body)

@@ -51,6 +51,7 @@ def loopback() -> Iterator[Node]:
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n"
+        "Subsystem sftp internal-sftp\n"
     )
     user = pwd.getpwuid(os.getuid()).pw_name
     (folder / "ssh_config").write_text(

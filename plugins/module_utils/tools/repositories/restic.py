@@ -67,6 +67,7 @@ class Restic(Repository):
     def __init__(self, place: dict[str, Any], *rest: Any, **named: Any) -> None:
         super().__init__(place, *rest, **named)
         self._backend, self._full = backend_of(place, self.secrets)
+        self._heard = ""
         self._listings: dict[str, tuple[dict[str, Any], list[Stored]]] = {}
 
     # ---------------------------------------------------------------- commands
@@ -137,6 +138,7 @@ class Restic(Repository):
         while True:
             code, out, err = once()
             if code == 0:
+                self._heard = str(err)
                 return str(out)
             error = self.failure(doing, code, f"{err}\n{out}")
             if error.code != "busy" or time.monotonic() >= until:
@@ -226,7 +228,8 @@ class Restic(Repository):
             elif node.get("type") == "file" and manifests.belongs(str(node.get("name"))):
                 found.append(Stored(str(node["name"]), str(node["path"]), int(node.get("size", 0))))
         if not snapshot:
-            raise Missing(f"The backup {reference} is not in the repository {self.url}", self.host.name, detail=said)
+            detail = f"{self._heard}\n{said}"
+            raise Missing(f"The backup {reference} is not in the repository {self.url}", self.host.name, detail=detail)
         return snapshot, found
 
     def files(self, reference: str) -> list[Stored]:

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups that go to a server over SSH: a real sshd on this machine, real rsync and real sftp."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.module_utils._errors import StorageError
+from plugins.module_utils.tools.wire import Gone
+from tests.unit.core.keeping import KINDS, Keeping
+from tests.unit.core.support import act
+from tests.unit.door.sshd import Node, loopback
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with loopback() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def over(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE_STORAGE_SSH", str(node.ssh))
+    signal.alarm(120)
+
+
+class Far(Keeping):
+    """A repository on a server."""
+
+    server = ""
+
+    @property
+    def backup_options(self) -> dict[str, Any]:
+        return {**super().backup_options, "peer": self.server}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chain_over_ssh(folder: Path, kind: str, node: Node) -> None:
+    far = Far(folder, kind)
+    far.server = node.name
+    far.fill(2)
+    assert [far.restored(number) for number in (0, 1)] == far.golden[0]
+    assert far.verify()["sound"] and far.is_tidy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_is_not_there(folder: Path, kind: str) -> None:
+    far = Far(folder, kind)
+    far.server = "nowhere.invalid"
+    far.prepare(0)
+    with pytest.raises(StorageError) as caught:
+        act("ds_backup", **far.backup_options, connect_timeout=5)
+    assert "nowhere.invalid" in str(caught.value) and far.is_tidy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_user_is_named(folder: Path, kind: str, node: Node) -> None:
+    """The user in front of the host reaches every command line; another one is not let in."""
+    far = Far(folder, kind)
+    far.server = f"nobody@{node.name}"
+    far.prepare(0)
+    with pytest.raises(StorageError) as caught:
+        act("ds_backup", **far.backup_options, connect_timeout=5)
+    assert "Permission denied" in str(caught.value) and far.is_tidy()
+
+
+def test_a_session_that_has_ended_writes_to_nobody(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its descriptor's number is soon that of another file: a beat would be written into what a tool says there."""
+    from plugins.module_utils.tools import peer
+
+    found: Any = peer.connect(node.name, peer.Settings())
+    number = found._wire.writer
+    found.close()
+    handle = os.memfd_create("another")
+    os.dup2(handle, number)
+    with pytest.raises(Gone):
+        found._wire.beat()
+    assert os.fstat(number).st_size == 0
+    for taken in {handle, number}:
+        os.close(taken)
