@@ -8,12 +8,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from tests.lab.ground import LabGround
 from tests.lab.hosts import repository
 
 COLLECTIONS = repository() / ".cache" / "stage"
-PLAYBOOK = COLLECTIONS / "ansible_collections" / "one_storage" / "drivers" / "playbooks" / "deploy.yml"
+PLAYBOOKS = COLLECTIONS / "ansible_collections" / "one_storage" / "drivers" / "playbooks"
 
 #: The lab's datastores: id, type, and whether all hosts see one storage.
 DATASTORES = (
@@ -35,6 +36,8 @@ def inventory(ground: LabGround) -> dict[str, object]:
     variables = {
         "ansible_python_interpreter": "/usr/bin/python3",
         "one_storage_manage_packages": False,
+        # the lab's front-end has no OpenNebula
+        "one_storage_oned_conf": "",
         "one_storage_datastores": [
             {"id": number, "type": kind, "shared": shared} for number, kind, shared in DATASTORES
         ],
@@ -52,18 +55,31 @@ def inventory(ground: LabGround) -> dict[str, object]:
 
 def deploy(ground: LabGround) -> dict[str, dict[str, int]]:
     """Run the playbook; what it did by host: ``ok``, ``changed``, ``failed`` and so on. Raises when it failed."""
+    return recap(play(ground, "deploy").stdout.decode())
+
+
+def play(
+    ground: LabGround, playbook: str, variables: Mapping[str, object] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a playbook of the collection on the front-end, as oneadmin, who may become root on all hosts.
+
+    :param variables: those that go before the inventory's.
+    :param check: raise when it failed.
+    """
     folder = ground.path(ground.frontend, "/var/tmp/deploy")
     folder.mkdir(exist_ok=True)
     (folder / "inventory.json").write_text(json.dumps(inventory(ground)))
     ground.own(ground.frontend, "/var/tmp/deploy")
     # the user's environment stays out: what counts is what a newcomer has
-    done = ground.lab.run(
+    return ground.lab.run(
         ground.frontend,
         [
             str(repository() / ".venv" / "bin" / "ansible-playbook"),
             "-i",
             "/var/tmp/deploy/inventory.json",
-            str(PLAYBOOK),
+            str(PLAYBOOKS / f"{playbook}.yml"),
+            "-e",
+            json.dumps(variables or {}),
         ],
         env={
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
@@ -71,9 +87,9 @@ def deploy(ground: LabGround) -> dict[str, dict[str, int]]:
             "ANSIBLE_HOME": "/var/tmp/deploy/ansible",
             "ANSIBLE_PIPELINING": "1",
         },
-        timeout=180,
+        timeout=400,
+        check=check,
     )
-    return recap(done.stdout.decode())
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:

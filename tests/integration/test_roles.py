@@ -13,12 +13,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from plugins.plugin_utils.settings import read
 from tests.tools.stage import stage
 
 BIN = Path(sys.executable).parent
-SECONDS = 120
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+SECONDS = 240
 CONF = """\
 # The site's own words
 TM_MAD = [ EXECUTABLE = "one_tm", ARGUMENTS = "-t 15 -d dummy,shared,qcow2,ssh" ]
@@ -74,9 +78,16 @@ class Site:
         return sum(map(int, re.findall(r"changed=(\d+)", result.stdout))), result.stdout
 
     def everything(self) -> dict[str, tuple[float, int]]:
-        """Each path below the three folders, with time and mode."""
-        found = [path for top in (self.remotes, self.scripts, self.datastores) for path in sorted(top.rglob("*"))]
-        return {str(path): (path.lstat().st_mtime, path.lstat().st_mode) for path in found}
+        """Each path below the three folders, with time and mode. A trial changes the times of datastores' folders."""
+        tops = (self.remotes, self.scripts, self.datastores)
+        found = [path for top in tops for path in sorted(top.rglob("*")) if ".one_storage" not in path.parts]
+        timeless = [self.datastores, *self.datastores.iterdir()]
+        return {str(path): (0 if path in timeless else path.lstat().st_mtime, path.lstat().st_mode) for path in found}
+
+    def contents(self) -> dict[str, bytes]:
+        """All files of OpenNebula, with their bytes."""
+        files = [path for top in (self.remotes, self.scripts) for path in sorted(top.rglob("*")) if path.is_file()]
+        return {str(path): path.read_bytes() for path in [*files, *self.folder.glob("oned.conf*"), self.execrc]}
 
 
 @pytest.fixture
@@ -103,6 +114,59 @@ def test_deploy_check_deploy_again(site: Site) -> None:
     laid = site.everything()
     assert site.deploy()[0] == 0
     assert site.everything() == laid
+
+
+@pytest.mark.parametrize("prefix", ["", pytest.param("os_", marks=pytest.mark.full)])
+def test_absent_gives_back_the_files(site: Site, prefix: str) -> None:
+    for top in (site.remotes, site.scripts):
+        for name in ("tm/qcow2/clone", "tm/ceph/clone", "datastore/fs/cp", "scripts_common.sh"):
+            path = top / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#!/bin/bash\n# stock's {name}\n")
+    before = site.contents()
+    given = ["-e", json.dumps({"one_storage_prefix": prefix, "one_storage_oned_restart": True})]
+    site.deploy(*given, settings={"LAUNCHER": "ssh"})
+    assert (site.folder / "restarted").exists()
+    assert (site.scripts / f"tm/{prefix}qcow2/mvds").exists() and (site.remotes / f"datastore/{prefix}fs/cp").exists()
+    assert f"{prefix}local" in site.conf.read_text().split("-d ")[1].split('"')[0]
+    assert (site.datastores / "0/.monitor").read_text() == f"{prefix}ssh\n"
+    assert ((site.remotes / "tm/qcow2/clone").read_text() == "#!/bin/bash\n# stock's tm/qcow2/clone\n") == bool(prefix)
+    site.deploy(*given, "-e", "one_storage_state=absent", settings={"LAUNCHER": "ssh"})
+    assert site.contents() == before
+    assert (site.datastores / "0/.monitor").exists() == (not prefix)
+
+
+def test_a_canary_that_fails_stops_all(site: Site) -> None:
+    """The node's datastore cannot be written, so neither front-end nor oned's configuration changes."""
+    blocked = site.datastores / "1"
+    blocked.mkdir()
+    (blocked / ".one_storage").write_text("in the way")
+    with pytest.raises(AssertionError, match="selftest: .*datastore image:1: .*keep the build that they have") as told:
+        site.deploy()
+    assert "Traceback" not in str(told.value)
+    assert not site.remotes.exists() and site.conf.read_text() == CONF
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("Debian", {"python3-libvirt", "python3-lxml", "qemu-utils", "restic", "rsync", "openssh-client"}),
+        ("RedHat", {"python3-libvirt", "python3-lxml", "qemu-img", "restic", "rsync", "openssh-clients"}),
+    ],
+)
+def test_names_of_packages_follow_from_the_facts(family: str, names: set[str]) -> None:
+    tree, node = ROLES / "tree", ROLES / "node"
+    tasks = yaml.safe_load((tree / "tasks/packages.yml").read_text())
+    expression = next(task for task in tasks if "ansible.builtin.apt" in task)["vars"]["one_storage_tree_names"]
+    needs = yaml.safe_load((node / "vars/main.yml").read_text())["one_storage_node_needs"]
+    variables = {
+        **yaml.safe_load((tree / "vars/main.yml").read_text()),
+        "ansible_facts": {"os_family": family},
+        "one_storage_tree_missing": {"stdout_lines": sorted({*needs["hypervisor"], *needs["backup"]})},
+    }
+    rendered = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(expression))
+    assert names <= set(rendered) and len(rendered) == len(set(rendered))
+    assert any(f"ansible.builtin.{'apt' if family == 'Debian' else 'dnf'}" in task for task in tasks)
 
 
 def test_settings_are_written_as_a_shell_reads_them(site: Site) -> None:
