@@ -174,6 +174,7 @@ def _clone(context: Context, data: Data) -> dict[str, Any]:
         "source": need(image, "PATH"),
         "format": text(image, "FORMAT", "raw").strip().lower(),
         "convert_to": data.wanted_format(),
+        "limit_rate": data.setting("LIMIT_TRANSFER_BW").strip(),
     }
 
 

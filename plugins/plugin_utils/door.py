@@ -256,9 +256,21 @@ def _options(wrapper: Wrapper, call: Call, context: Context, placement: Placemen
     if "peer" in known and placement.peer:
         options["peer"] = placement.peer
         options.update(_way(settings))
+        options["limit_rate"] = _limit(context, options)
     if "peer_role" in known and placement.peer:
         options["peer_role"] = placement.peer_role
     return options
+
+
+def _limit(context: Context, options: dict[str, Any]) -> str:
+    """Most bytes per second between the two hosts: the limit of the datastore, else of the site; as it is written."""
+    own = options.get("limit_rate")
+    number = os.path.basename(options["datastore"])
+    if own is None and number.isdigit():
+        from .documents import text
+
+        own = text(context.datastore(int(number)), "TEMPLATE/LIMIT_TRANSFER_BW").strip()
+    return own or context.settings.text("LIMIT_TRANSFER_BW")
 
 
 def _way(settings: Settings) -> dict[str, Any]:
