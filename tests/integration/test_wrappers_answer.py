@@ -24,8 +24,12 @@ from tests.unit.door.support import CAPTURES
 
 #: All that an import says in oned's log: one line at its end.
 IMPORTED = r"INFO: cp: imported [^\n]*/s, run [0-9a-f]{12}\n"
-#: Actions on snapshots and in migrations, which need more than a disk: the tests of their own wrappers explain them.
-ELSEWHERE = ("snap_", "premigrate", "postmigrate", "failmigrate", "resize", "cpds")
+#: Actions on snapshots, in migrations and of backups, which need more than a disk: the tests of their own wrappers
+#: explain them.
+ELSEWHERE = (
+    *("snap_", "premigrate", "postmigrate", "failmigrate", "resize", "cpds"),
+    *("prebackup", "postbackup", "pre_backup", "post_backup"),
+)
 #: Wrappers of actions that a driver lacks.
 NOT_SUPPORTED = [f"datastore/fs/{name}" for name in ("backup", "backup_cancel", "increment_flatten", "ls", "restore")]
 
