@@ -411,6 +411,8 @@ def test_the_process_that_talks_to_libvirt_is_killed(machine: Machine) -> None:
         "the end of the job", lambda: "None" in machine.hypervisor.virsh("domjobinfo", machine.guest.name)
     )
     os.kill(pid, signal.SIGCONT)
+    # what enters the host stops with what it started there
+    os.kill(process.pid, signal.SIGCONT)
     out, _err = process.communicate(timeout=60)
     assert "sentence" in json.loads(out)
     machine.at_rest()
@@ -428,6 +430,8 @@ def test_a_cancelled_backup_takes_all_of_it_away(machine: Machine, number: int) 
     pid = machine.lab.inner_pid(process)
     os.kill(pid, signal.SIGTERM)
     os.kill(pid, signal.SIGCONT)
+    # what enters the host stops with what it started there
+    os.kill(process.pid, signal.SIGCONT)
     out, _err = process.communicate(timeout=30)
     assert json.loads(out)["code"] == "cancelled", out
     machine.at_rest()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Cancelled, DeadlineOver, Missing, ToolFailed, from_record, one_line
+from .._errors import Cancelled, DeadlineOver, Missing, StorageError, ToolFailed, from_record, one_line
 from .backup import FindChanges
 from .base import Site, Step
 from .live import LiveLayer, argv_of, ask
@@ -84,16 +84,17 @@ class BeginJob(Step):
 
     def undo(self, site: Site) -> None:
         child: Child | None = site.open.pop(_JOB, None)
-        if child:
-            # it is told nothing, so it takes all of it away
-            child.end(_PATIENCE)
+        if not child or not _dismissed(site, self.where, child):
+            self._take_away(site)
+        site.host(self.where).remove(self.socket, self.inside)
+
+    def _take_away(self, site: Site) -> None:
         try:
             gone = [self.name] if self.name else []
             ask(site, self.where, "marks", self.guest, disks=self.disks, socket=self.socket, drop=gone)
         except Missing:
             # the guest has ended, and its job with it; a bitmap of that name is removed by who wants to begin it
             pass
-        site.host(self.where).remove(self.socket, self.inside)
 
 
 class EndJob(Step):
@@ -119,9 +120,26 @@ class EndJob(Step):
         site.open.pop(_JOB).end()
 
 
-def _answer(site: Site, where: str, child: Child, limit: float) -> dict[str, Any]:
+def _dismissed(site: Site, where: str, child: Child) -> bool:
+    """Let the job's process go without its word; whether it says that it took all of it away.
+
+    A command could not be run for that: the caller may have gone, and then none is.
+    """
+    os.close(child.stdin)
+    child.stdin = -1
+    try:
+        _answer(site, where, child, _PATIENCE, undoing=True)
+    except StorageError:
+        return False
+    finally:
+        child.end()
+    return True
+
+
+def _answer(site: Site, where: str, child: Child, limit: float, undoing: bool = False) -> dict[str, Any]:
     """The next answer of the job's process.
 
+    :param undoing: also when the caller went away.
     :raises StorageError: libvirt's words, or that there is no answer.
     """
     import select
@@ -134,7 +152,8 @@ def _answer(site: Site, where: str, child: Child, limit: float) -> dict[str, Any
     until, said = time.monotonic() + limit, b""
     while not said.endswith(b"\n"):
         try:
-            going_on()
+            if not undoing:
+                going_on()
         except InterruptedError:
             raise Cancelled("The caller went away while libvirt was asked", host.name) from None
         if time.monotonic() > until:
