@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 #: Actions that may take hours: who asked for them may be gone before they end. For the others, starting a thread costs
 #: more than finishing the work.
-LONG = ("ds_cp", "ds_clone", "ds_export", "ds_backup", "ds_increment_flatten", "tm_restore")
+LONG = (
+    "ds_cp",
+    "ds_clone",
+    "ds_export",
+    "ds_backup",
+    "ds_increment_flatten",
+    "tm_restore",
+    "tm_prebackup",
+    "tm_prebackup_live",
+)
 
 
 class Placement:
