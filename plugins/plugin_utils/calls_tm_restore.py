@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TPM = "tpm"
 _BACKUP_IMAGE = 6
+#: What people set for the wrapper that they call.
+_NOT_FOR_OTHERS = ("ONE_STORAGE_EXPLAIN", "ONE_STORAGE_FAULT", "ONE_STORAGE_TRACE")
 #: Most bytes of a listing.
 _LISTED = 4 << 20
 
@@ -90,8 +92,10 @@ def listed(context: Context, store: BackupStore, vm: _Element, image: _Element, 
         raise Missing(f"{script} is not there: the backup datastore's driver cannot list what is to be restored")
     document = _document(store.document, vm, image)
     deadline = context.settings.number("COMMAND_TIMEOUT", 3600)
+    # what is to be explained, or to be killed, is the restore
+    ours = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_OTHERS}
     try:
-        ended = run([script, "-i", str(increment)], deadline, stdin=document, variables=dict(os.environ), most=_LISTED)
+        ended = run([script, "-i", str(increment)], deadline, stdin=document, variables=ours, most=_LISTED)
     except OSError as error:
         raise from_os(error, f"run {script}") from error
     if ended["rc"] != 0:

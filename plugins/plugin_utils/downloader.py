@@ -18,6 +18,7 @@ from ..module_utils.tools.command import stop_work
 from ..module_utils.tools.intake import DIGESTS, File, Order, opened, take
 from ..module_utils.tools.progress import Progress
 from ..module_utils.tools.sources import Options, open_source, rate_of
+from ..module_utils.tools.sources.backup import is_backup
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -73,9 +74,10 @@ def _tell(sentence: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="downloader",
-        description="Fetch FROM (a path, or a URL: file, http, https, ssh, s3, rbd, those of helper downloaders) and "
-        "write what is in it to TO. Compressions are taken off (gzip, bzip2, xz, zstd); of a tar, a zip or an "
-        "ova the one disk that is in it is kept. TO comes into being whole, or not at all.",
+        description="Fetch FROM (a path, or a URL: file, http, https, ssh, s3, rbd, rsync and restic for disks of "
+        "backups, those of helper downloaders) and write what is in it to TO. Compressions are taken off (gzip, bzip2, "
+        "xz, zstd); of a tar, a zip or an ova the one disk that is in it is kept. TO comes into being whole, or not "
+        "at all.",
         epilog="Exit code 0, or 255 after one sentence on stderr. Credentials for s3 are read from the document in "
         "$DRV_ACTION, as base64.",
         allow_abbrev=False,
@@ -106,8 +108,11 @@ def _fetch(given: argparse.Namespace, settings: Settings) -> None:
     )
     digests = {name: getattr(given, name) for name in DIGESTS if getattr(given, name)}
     order = Order(digests=digests, decompress=not given.nodecomp)
-    # unlike in a document of oned's, a path may start where the caller is
-    source = open_source(given.source if "://" in given.source else os.path.abspath(given.source), options)
+    if is_backup(given.source):
+        source = _of_backup(given.source, options, settings)
+    else:
+        # unlike in a document of oned's, a path may start where the caller is
+        source = open_source(given.source if "://" in given.source else os.path.abspath(given.source), options)
     try:
         if given.target == "-":
             audience.watch(stop_work)
@@ -125,6 +130,16 @@ def _fetch(given: argparse.Namespace, settings: Settings) -> None:
         source.close()
         if source.warning:
             _tell(f"WARN: downloader: {source.warning}")
+
+
+def _of_backup(url: str, options: Options, settings: Settings) -> Source:
+    """A disk of a backup: oned knows where its repository is, and the password."""
+    from .calls import Context
+    from .oned import Oned
+    from .repositories import store_of
+
+    context = Context(Oned(deadline=settings.number("ONED_TIMEOUT", 30)), settings)
+    return store_of(context, url).opener(url, options.rate)()
 
 
 def _write(source: Source, order: Order, most: int, target: str) -> None:

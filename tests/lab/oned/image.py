@@ -40,6 +40,8 @@ class Image(Owned):
     app_clones: set[int] = field(default_factory=set)
     template: dict[str, str] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
+    increments: list[tuple[int, str]] = field(default_factory=list)
+    """Number and reference of each increment of a backup; empty for a full one, whose reference is its source."""
 
     def settle(self, state: ImageState) -> None:
         """Sets a state the image stays in: both state elements show it from then on."""
@@ -90,7 +92,21 @@ class Image(Owned):
                 ids("APP_CLONES", self.app_clones),
                 template("TEMPLATE", self.template),
                 self.snapshots.element(),
-                node("BACKUP_INCREMENTS"),
+                node("BACKUP_INCREMENTS", [_increment(number, ref) for number, ref in self.increments]),
                 node("BACKUP_DISK_IDS"),
             ],
         )
+
+
+def _increment(number: int, reference: str) -> Element:
+    return node(
+        "INCREMENT",
+        [
+            text("DATE", 1_700_000_000 + number),
+            text("ID", number),
+            text("PARENT_ID", number - 1),
+            text("SIZE", 1),
+            cdata("SOURCE", reference),
+            text("TYPE", "INCREMENT" if number else "FULL"),
+        ],
+    )

@@ -12,7 +12,7 @@ from .image import Image
 from .states import DatastoreType, ImageType
 from .store import Settings
 from .vm import Vm
-from .xmldoc import Element, node, text
+from .xmldoc import Element, Template, node, template, text
 
 Maker = Callable[[], str]
 
@@ -36,6 +36,20 @@ def stat_action(path: str, datastore: Datastore, image_type: ImageType = ImageTy
     if image_type in _SIZED:
         mini.append(text("SIZE", size))
     return _document(node("IMAGE", mini), datastore.element())
+
+
+def backup_stat_action(path: str, datastore: Datastore, job: str = "") -> str:
+    """stat of an image that is to come out of a backup: the backup datastore's driver is asked."""
+    mini = [text("PATH", path), text("SIZE", "")]
+    if job:
+        mini.append(text("BACKUP_JOB_ID", job))
+    return _document(node("IMAGE", mini), datastore.element(plain=True))
+
+
+def restore_action(image: Image, datastore: Datastore, destination: int, wishes: Template) -> str:
+    """restore: the backup, its datastore with passwords, where images go, and what the user wishes."""
+    extra = [text("DESTINATION_DS_ID", destination), template("TEMPLATE", wishes)]
+    return _document(image.element(), datastore.element(plain=True), *extra)
 
 
 def monitor_action(settings: Settings, datastore: Datastore) -> str:

@@ -8,14 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .datastore import Datastore
 from .host import Host
 from .image import Image
 from .states import HostState
+from .users import Users
 from .vm import History, Vm
 from .xmldoc import Element, node
+
+if TYPE_CHECKING:
+    from .allocation import Allocation
 
 T = TypeVar("T")
 
@@ -77,6 +81,11 @@ class Oned:
         self.images: dict[int, Image] = {}
         self.datastores: dict[int, Datastore] = {}
         self.hosts: dict[int, Host] = {}
+        self.templates: dict[int, tuple[int, str]] = {}
+        """Owner and text of each template of VMs."""
+        self.users = Users()
+        self.allocation: Allocation | None = None
+        """What makes images and templates for the API."""
         self._clock = clock
 
     def now(self) -> int:

@@ -47,9 +47,11 @@ class Stored:
 
     kind = ""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, base: Path | None = None, vm: int = VM, document: str = DOCUMENT) -> None:
         self.root = root
-        self.base = root / "repository"
+        self.vm = vm
+        self.document = document
+        self.base = base or root / "repository"
         self.base.mkdir()
         self.scratch = root / "scratch"
         self.scratch.mkdir()
@@ -78,16 +80,16 @@ class Stored:
     def backup(self, described: bool = True, tpm: bytes = b"") -> None:
         """The next increment of all disks, with a manifest or, as stock's, without."""
         number = len(self.chain)
-        folder = self.root / "0" / str(VM) / "backup"
+        folder = self.root / "0" / str(self.vm) / "backup"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for disk, data in self._disks.items():
             self._increment(folder / f"disk.{disk}.{number}", disk, bytes(data))
-        (folder / "vm.xml").write_bytes(base64.encodebytes(DOCUMENT.encode()))
+        (folder / "vm.xml").write_bytes(base64.encodebytes(self.document.encode()))
         if tpm:
             (folder / "disk.tpm.0").write_bytes(tpm)
         if described:
-            manifest.write(str(folder), manifest.build(str(folder), "run", VM, disks={}, increment=number))
+            manifest.write(str(folder), manifest.build(str(folder), "run", self.vm, disks={}, increment=number))
         self.kept.append({disk: bytes(data) for disk, data in self._disks.items()})
         reference, paths = self._store(folder)
         self.chain.append((number, reference))
@@ -131,18 +133,18 @@ class Rsync(Stored):
 
     kind = "rsync"
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, base: Path | None = None, vm: int = VM, document: str = DOCUMENT) -> None:
+        super().__init__(root, base, vm, document)
         self.place = {"kind": "rsync", "path": str(self.base), "host": "", "user": "", "tmp_dir": str(self.scratch)}
 
     def _store(self, folder: Path) -> tuple[str, dict[str, str]]:
         reference = f"{0xABC000 + len(self.chain):06x}"
-        kept = self.base / str(VM) / reference
+        kept = self.base / str(self.vm) / reference
         shutil.copytree(folder, kept)
         return reference, {path.name: str(path) for path in kept.iterdir()}
 
     def change(self, number: int, name: str, how: Callable[[bytearray], object]) -> None:
-        path = self.base / str(VM) / self.chain[number][1] / name
+        path = self.base / str(self.vm) / self.chain[number][1] / name
         data = bytearray(path.read_bytes())
         how(data)
         path.write_bytes(data)
@@ -153,15 +155,15 @@ class Restic(Stored):
 
     kind = "restic"
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, base: Path | None = None, vm: int = VM, document: str = DOCUMENT) -> None:
+        super().__init__(root, base, vm, document)
         self.place = {"kind": "restic", "path": str(self.base), "tmp_dir": str(self.scratch), **RESTIC}
         self.restic("init")
 
     def restic(self, *words: str) -> str:
         """Run restic on the repository."""
         done = subprocess.run(
-            ["restic", "--repo", str(self.base / str(VM)), *words],
+            ["restic", "--repo", str(self.base / str(self.vm)), *words],
             env={**os.environ, "RESTIC_PASSWORD": PASSWORD},
             capture_output=True,
             text=True,
@@ -171,7 +173,7 @@ class Restic(Stored):
         return done.stdout
 
     def _store(self, folder: Path) -> tuple[str, dict[str, str]]:
-        said = self.restic("backup", "--force", "--json", f"--tag=one-{VM}", *map(str, sorted(folder.iterdir())))
+        said = self.restic("backup", "--force", "--json", f"--tag=one-{self.vm}", *map(str, sorted(folder.iterdir())))
         reference = json.loads(said.splitlines()[-1])["snapshot_id"][:8]
         return reference, {path.name: str(path) for path in folder.iterdir()}
 
