@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,9 +91,11 @@ def measure(scene: Scene, rounds: int) -> Findings:
                 raise BenchError(f"monitor said {call.stderr}")
             return scene.checked(call)
 
-        _spent, done = scene.node.call(["/var/tmp/one/tm/ssh/monitor_ds", own])
-        if b"VM = [ ID = %d," % (VMS - 1) not in done.stdout:
-            raise BenchError(f"monitor_ds did not tell all {VMS} VMs")
+        said = scene.lab.run(scene.node.host, ["/var/tmp/one/tm/ssh/monitor_ds", own]).stdout
+        told = [base64.b64decode(text) for text in re.findall(rb'MONITOR = "([^"]+)"', said)]
+        disks, kept = (sum(text.count(word) for text in told) for word in (b"DISK_SIZE", b"SNAPSHOT_SIZE"))
+        if (len(told), disks, kept) != (VMS, VMS * DISKS, VMS * DISKS * SNAPSHOTS):
+            raise BenchError(f"monitor_ds told {len(told)} VMs with {disks} disks and {kept} snapshots")
         samples = interleaved(
             {
                 "floor": lambda: scene.node.time([PYTHON, "-I", "-c", _WALK, own]),
