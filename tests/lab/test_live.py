@@ -54,8 +54,11 @@ def _stands(pid: int) -> bool:
     """Whether a process sleeps, for longer than any of our waits does at a time."""
     seen = set()
     for _look in range(2):
-        with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
-            seen.add(file.read())
+        try:
+            with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+                seen.add(file.read())
+        except FileNotFoundError:
+            return False
         time.sleep(0.7)
     return len(seen) == 1 and "running" not in seen.pop()
 
@@ -128,12 +131,12 @@ class Machine:
         process.wait(10)
         process.communicate()
 
-    def helper(self, place: str) -> HostProcess:
+    def helper(self, operation: str, place: str) -> HostProcess:
         """The process that talks to libvirt, once it stands where a fault test lets it stop; not its guard."""
         found: list[HostProcess] = []
 
         def stands() -> bool:
-            words = ("m.main(sys.argv[1])", f'"pause":"{place}"')
+            words = ("m.main(sys.argv[1])", f'"operation":"{operation}"', f'"pause":"{place}"')
             found[:] = [
                 process
                 for process in self.lab.processes(self.host)
@@ -175,9 +178,9 @@ class Machine:
         return str(info.get("backing-filename", ""))
 
     def left(self) -> list[str]:
-        """What is hidden in both datastores, but for the locks."""
+        """What is hidden of this machine in both datastores, but for the locks."""
         found = self.sh(f"cd {_SYSTEM}/.one_storage && ls; cd {_IMAGES}/.one_storage 2>/dev/null && ls || true").split()
-        return [name for name in found if name != "locks"]
+        return [name for name in found if name != "locks" and str(self.id) in name]
 
 
 @pytest.fixture(scope="module")
@@ -293,14 +296,14 @@ def test_copies_while_a_guest_writes(machine: Machine) -> None:
     assert machine.guest.state() == "running" and machine.left() == []
 
 
-#: What can be under way in the talk with libvirt when it is stopped there: the call, and the place.
-_UNDER_WAY: dict[str, tuple[str, str]] = {
-    "snapshot-held": ("snap_create_live", "held"),
-    "snapshot-taken": ("snap_create_live", "taken"),
-    "commit": ("snap_delete", "committing"),
-    "pull": ("snap_delete", "pulling"),
-    "copy": ("cpds", "copying"),
-    "copy-held": ("cpds", "held"),
+#: What can be under way in the talk with libvirt when it is stopped there: the call, what it asks for, and the place.
+_UNDER_WAY: dict[str, tuple[str, str, str]] = {
+    "snapshot-held": ("snap_create_live", "snapshot", "held"),
+    "snapshot-taken": ("snap_create_live", "snapshot", "taken"),
+    "commit": ("snap_delete", "commit", "committing"),
+    "pull": ("snap_delete", "pull", "pulling"),
+    "copy": ("cpds", "copy", "copying"),
+    "copy-held": ("cpds", "copy", "held"),
 }
 
 
@@ -311,7 +314,7 @@ _UNDER_WAY: dict[str, tuple[str, str]] = {
 )  # fmt: skip
 def test_killed_in_the_middle_and_run_again(machine: Machine, case: str, victim: str) -> None:
     """The guest goes on, no job is left, nothing is lost, and the rerun ends where it would have."""
-    action, pause = _UNDER_WAY[case]
+    action, operation, pause = _UNDER_WAY[case]
     kept = {}
     # a commit needs a layer between the one that goes and the top, and not that which libvirt knows by the link
     for number in range(3 if action == "snap_delete" else 0):
@@ -326,7 +329,7 @@ def test_killed_in_the_middle_and_run_again(machine: Machine, case: str, victim:
     if action == "cpds":
         call = {"source": machine.disk, "destination": image, "snapshot_id": -1}
     process = machine.start(action, pause=pause, **call)
-    helper = machine.helper(pause)
+    helper = machine.helper(operation, pause)
     if victim == "helper":
         os.kill(helper.pid, signal.SIGKILL)
         out, _err = process.communicate(timeout=60)
@@ -363,7 +366,7 @@ def test_a_link_that_was_not_moved_is_put_right_by_whatever_comes_next(machine: 
     """Killed between libvirt's answer and the link: the guest writes to the new layer already (Step.complete)."""
     machine.write(3)
     process = machine.start("snap_create_live", pause="taken", path=machine.disk, snapshot_id=0)
-    machine.helper("taken")
+    machine.helper("snapshot", "taken")
     machine.kill(process)
     assert machine.sh(f"readlink {machine.disk}").strip() == "disk.0.snap/0"
     machine.write(4)
