@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,9 @@ def points(action: str, disk_of: Any, given: dict[str, Any]) -> Iterator[tuple[s
     yield "end", disk
 
 
-def goes_on(disk: Backed, point: str) -> None:
-    """The guest writes, and two more increments are made; what kills cost may be room, and nothing else."""
-    for _number in range(2):
+def goes_on(disk: Backed, point: str, increments: int = 2) -> None:
+    """The guest writes, and more increments are made; what kills cost may be room, and nothing else."""
+    for _number in range(increments):
         disk.write()
         shown = disk.now
         number = int(disk.before()["increment"])
@@ -98,6 +99,7 @@ def goes_on(disk: Backed, point: str) -> None:
 @pytest.mark.parametrize("then", [pytest.param("again", marks=pytest.mark.full), "failed"])
 def test_prebackup_is_killed(scene: Scene, then: str) -> None:
     """It is called again, or oned gives it up and says so, and the machine is started."""
+    signal.alarm(120)
     given = {"document": DOCUMENT}
     for point, disk in points("tm_prebackup", scene.fresh, given):
         assert bytes_of(disk.path, "qcow2") == disk.now, f"killed at {point}: the disk"
@@ -119,6 +121,7 @@ def test_prebackup_is_killed(scene: Scene, then: str) -> None:
 @pytest.mark.parametrize("again", [pytest.param(True, marks=pytest.mark.full), False], ids=["again", "given up"])
 def test_postbackup_is_killed(scene: Scene, failed: bool, again: bool) -> None:
     """It is called again, or never; whether oned has the increment or not."""
+    signal.alarm(120)
     for point, disk in points("tm_postbackup", lambda: scene.fresh(made=True), {"failed": failed}):
         assert bytes_of(disk.path, "qcow2") == disk.now, f"killed at {point}: the disk"
         if again:
@@ -133,6 +136,7 @@ def test_postbackup_is_killed(scene: Scene, failed: bool, again: bool) -> None:
 @pytest.mark.full
 def test_killed_at_any_moment(scene: Scene) -> None:
     """Not between steps, but before each change on the disk that the action itself does."""
+    signal.alarm(1200)
     for action, made, more in (
         ("tm_prebackup", False, {"document": DOCUMENT}),
         ("tm_postbackup", True, {}),
@@ -147,7 +151,7 @@ def test_killed_at_any_moment(scene: Scene) -> None:
                 disk.kept[disk.last] = disk.now
             else:
                 disk.after(failed=True)
-            goes_on(disk, f"change {number} of {action}")
+            goes_on(disk, f"change {number} of {action}", 1)
 
 
 @pytest.mark.parametrize(("shape", "increments"), [("own layers", "cbt")])
