@@ -104,6 +104,7 @@ class BackupStore:
 
         :param rate: most bytes per second; 0 for no limit.
         """
+        from ..module_utils._actions import CIPHERS
         from ..module_utils.tools.repositories import place_of, secrets_of
         from ..module_utils.tools.sources import Options, open_source
 
@@ -111,7 +112,9 @@ class BackupStore:
         place = {}
         if options:
             place = place_of({**options, "driver": self.kind}, need(self.document, "BASE_PATH"))
-            place.update(python=settings.text("NODE_PYTHON", ""), ciphers=settings.text("CIPHERS", ""))
+            place.update(
+                python=settings.text("NODE_PYTHON", "/usr/bin/python3"), ciphers=settings.text("CIPHERS", CIPHERS)
+            )
             place.update(program=settings.text("RESTIC", "restic"))
         common = settings.common()
         how = Options(

@@ -19,8 +19,8 @@ SOURCES = [*(ROOT / "plugins").rglob("*.py"), *(ROOT / "remotes" / "one_storage"
 SHELL = (ROOT / "remotes" / "one_storage" / "common.sh").read_text()
 #: Variables that ssh, and the standard library, read themselves.
 NOT_OURS = {"SSH_AUTH_SOCK", "http_proxy"}
-#: Of the image and of the marketplace: they stand in the text below the table.
-OF_OTHERS = {"MD5", "SHA1", "SHA256"}
+#: Of the image, of a request and of the marketplace: they stand in the text below the table.
+OF_OTHERS = {"MD5", "SHA1", "SHA256", "BACKUP_JOB_ID", "USERNAME", "INCREMENT_ID"}
 
 
 def rows(title: str) -> list[list[str]]:
