@@ -153,7 +153,9 @@ def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
     more.parent.mkdir(parents=True)
     more.write_text("# SPDX-License-Identifier: GPL-3.0-or-later\n")
     upgrade: dict[str, object] = {"one_storage_with": ["/var/tmp/more"]}
-    site.ground.lab.run(canary, ["chmod", "000", "/var/lib/one/datastores/105"], user="root")
+    hidden = site.ground.path(canary, "/var/lib/one/datastores/105/.one_storage")
+    hidden.rename(hidden.with_name("aside"))
+    hidden.write_text("in the way")
     said = site.fails(**upgrade)
     assert f"selftest: {canary}: datastore local:105" in said and "keep the build that they have" in said
     assert site.build(canary) != old
@@ -164,7 +166,8 @@ def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
     # a second run does not get past the canary either
     assert "selftest" in site.fails(**upgrade)
 
-    site.ground.lab.run(canary, ["chmod", "750", "/var/lib/one/datastores/105"], user="root")
+    hidden.unlink()
+    hidden.with_name("aside").rename(hidden)
     site.deploy(**upgrade)
     assert len({site.build(host) for host, _tree in site.trees()} - {old}) == 1
     # and back to the old one, which is what a roll-back is
