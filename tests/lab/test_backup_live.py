@@ -168,9 +168,13 @@ class Machine:
                 assert self.flat(disk, number) == data, f"disk {disk} of increment {number}"
         self.check_guest()
 
-    def check_guest(self) -> None:
+    def flush(self) -> None:
+        """Let QEMU write down what it has in memory."""
         self.guest.io("flush")
         self.guest.io("flush", "vdb")
+
+    def check_guest(self) -> None:
+        self.flush()
         for disk, data in self.golden.items():
             self.sh(f"qemu-img convert -U -f {self.formats[disk]} -O raw {self.folder}/disk.{disk} /var/tmp/now")
             assert self.lab.path(self.host, "/var/tmp/now").read_bytes() == bytes(data), f"disk {disk} of the guest"
@@ -331,6 +335,7 @@ def test_power_cycles_and_growth(machine: Machine, mode: str) -> None:
 @pytest.mark.full
 def test_a_guest_that_was_killed_has_its_disks_backed_up_whole(machine: Machine) -> None:
     _one_point(machine, "cbt")
+    machine.flush()
     machine.sh(f"kill -9 $(pgrep -f guest=[o]ne-{machine.id},)")
     machine.hypervisor.until("its end", lambda: machine.guest.name not in machine.hypervisor.virsh("list", "--name"))
     machine.start_guest()
@@ -458,6 +463,7 @@ def test_what_stock_left_below_a_guest_comes_home(machine: Machine) -> None:
 def test_a_chain_that_stock_began_goes_on(machine: Machine) -> None:
     """Stock's names and shapes of a first CBT backup, and its pruning."""
     machine.scribble(0)
+    machine.flush()
     machine.sh(f"qemu-img convert -U -f qcow2 -O qcow2 {machine.disk} {machine.store}/disk.0.0")
     machine.sh(f"qemu-img convert -U -f qcow2 -O qcow2 {machine.folder}/disk.1 {machine.store}/disk.1.0")
     machine.moments.append({disk: bytes(data) for disk, data in machine.golden.items()})
