@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..module_utils._errors import BadCall, StorageError, one_line
+from ..module_utils._errors import BadCall, StorageError, Unsupported, one_line
 from ..module_utils.drivers.base import clean_path
 from .calls import Call, Context, arguments, identifier
 from .documents import decode, need, number, parse, read_stdin, text
@@ -28,8 +28,8 @@ _PATIENCE = 60
 _TOTAL = 1 << 20
 
 
-def call(kind: str, action: str, given: list[str], read: Callable[[], Data]) -> Call | None:
-    """The call of ``datastore/<kind>/<action>``; None for what these drivers have no action of their own for.
+def call(kind: str, action: str, given: list[str], read: Callable[[], Data]) -> Call:
+    """The call of ``datastore/<kind>/<action>``; ``Unsupported`` for what a backup datastore does not do.
 
     :param read: gives the document on stdin.
     """
@@ -44,7 +44,7 @@ def call(kind: str, action: str, given: list[str], read: Callable[[], Data]) -> 
         return _monitor(kind, read())
     found = _ACTIONS.get(action)
     if found is None:
-        return None
+        raise Unsupported(f"ds/{kind} {action}: Operation not supported")
     arguments(action, given, "ID", optional=1)
     more, reply = found
     return _where_it_lies(kind, action, read(), more, reply)
@@ -110,6 +110,7 @@ def _backup(kind: str, given: list[str], data: Data) -> Call:
     where, _disks, deploy_id, job, vm_word, _store = words
     host, folder = _place(where, "the directory of a VM")
     vm = identifier(vm_word, "virtual machine")
+    of_job = -1 if job in ("-", "") else identifier(job, "backup job")
     machine = data.root.find("VM")
     bridge = "" if machine is None else text(machine, "BACKUPS/BACKUP_CONFIG/LAST_BRIDGE").strip()
     access = repository_options(data.store, kind)
@@ -127,7 +128,7 @@ def _backup(kind: str, given: list[str], data: Data) -> Call:
             "datastore_id": number(data.store, "ID"),
             "source": backup_folder(context, folder, vm),
             "vm_id": vm,
-            "backup_job_id": -1 if job in ("-", "") else identifier(job, "backup job"),
+            "backup_job_id": of_job,
         }
 
     server = server_of(access)

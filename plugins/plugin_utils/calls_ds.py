@@ -310,9 +310,7 @@ def call(mad: str, action: str, given: list[str]) -> Call:
     if mad in ("rsync", "restic"):
         from . import calls_backup
 
-        its_own = calls_backup.call(mad, action, given, Data)
-        if its_own is not None:
-            return its_own
+        return calls_backup.call(mad, action, given, Data)
     if found is None:
         raise Unsupported(f"{action}: Operation not supported")
     arguments(action, given, "ID", optional=1)

@@ -17,7 +17,7 @@ from ..steps.store import Describe, opened
 from ..tools import manifest as manifests
 from ..tools.confinement import limits_of
 from ..tools.repositories import place_of
-from .base import Answer, Driver, Plan, Request, clean_path, parent
+from .base import Answer, Driver, Plan, Request, base, clean_path, parent
 from .space import megabytes
 
 TYPE_CHECKING = False
@@ -162,8 +162,14 @@ class Backups(Driver):
     # ---------------------------------------------------------------- backup_cancel
 
     def claims_backup_cancel(self, options: dict[str, Any]) -> list[Claim]:
-        # the backup that is ended has the object locked; nothing here is written
-        return []
+        from ..steps.store import copying
+
+        folder = clean_path(options["source"], "backup")
+        home = parent(folder) if base(folder) == "backup" else folder
+        if not copying(self.name, folder) or parent(home) == "/":
+            return []
+        # what is ended holds the backup itself
+        return [Claim(LEAD, parent(home), f"cancel-{base(home)}")]
 
     def backup_cancel(self, request: Request) -> Reply:
         """End what still copies a backup directory (contract-ds 10.7); what has ended is fine."""

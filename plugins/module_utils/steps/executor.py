@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import Busy, Cancelled, DeadlineOver, NoAccess, NoSpace, StorageError, Unreachable, from_os
+from ..tools.command import resume_work
 from ..tools.host import HIDDEN
 from .base import LEAD, PEER, Site, Step
 from .claim import Claim
@@ -257,6 +258,7 @@ class Executor:
 
     def fail(self, error: StorageError) -> None:
         """Undo everything since the last point of no return, clear up, and write into the error what became of it."""
+        resume_work()
         try:
             for step in reversed(self._undoable):
                 step.undo(self.site)

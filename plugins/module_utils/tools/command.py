@@ -36,6 +36,11 @@ def stop_work() -> None:
         _kill(pid)
 
 
+def resume_work() -> None:
+    """What was begun for a caller that is gone is taken back now, by commands too; each has its deadline."""
+    _stopping.clear()
+
+
 def going_on() -> None:
     """Asked by every loop over data; ``InterruptedError`` after :func:`stop_work`."""
     if _stopping:

@@ -3,8 +3,8 @@
 """How the copying of backups is held back, so that guests beside it do not suffer (contract-ds 10.6).
 
 With a limit on disk operations, CPU or memory it runs in a slice of the user's systemd, one for all backups of a
-datastore; else under ``nice`` and ``ionice``, if these are set. What cannot be done here is an error, not silence: a site
-that set a limit counts on it.
+datastore; else under ``nice`` and ``ionice``, if these are set. What cannot be done here is an error, not silence: a
+site that set a limit counts on it.
 """
 
 from __future__ import annotations

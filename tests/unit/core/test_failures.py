@@ -378,9 +378,9 @@ def test_a_caller_that_goes_away_during_a_command(world: World, stand_in: Callab
 def test_a_caller_that_goes_away_during_a_copy(world: World) -> None:
     image = world.raw()
     given = {"datastore": world.system, "source": image, "destination": world.disk(), "format": "raw"}
-    command.stop_work()
     try:
         for driver in ("qcow2", "ssh"):
+            command.stop_work()
             with pytest.raises(StorageError, match="the caller went away.*nothing was changed"):
                 act("tm_clone", driver=driver, **given)
     finally:
