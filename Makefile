@@ -68,6 +68,10 @@ test: install ## The tests, without those that take long (PYTEST_ARGS="-k word -
 test-full: install ## All tests
 	@$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
+.PHONY: molecule
+molecule: install ## The roles' scenarios on the lab's hosts (SCENARIO=name for one)
+	@$(BIN)/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+
 .PHONY: bench
 bench: install ## What an action costs, as ratios to bare processes
 	@$(BIN)/python -m tests.bench

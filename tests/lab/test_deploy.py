@@ -173,3 +173,23 @@ def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
     # and back to the old one, which is what a roll-back is
     site.deploy()
     assert {site.build(host) for host, _tree in site.trees()} == {old}
+
+
+def test_nodes_by_onehost_sync(site: Site) -> None:
+    """The same bytes come, and a node goes back by itself."""
+    before = site.files()
+    given: dict[str, object] = {"one_storage_sync": True}
+    site.deploy(**given)
+    frontend = site.ground.frontend
+    build = site.build(frontend)
+    assert {site.build(node) for node in site.ground.nodes} == {build}
+    by_sync = site.files()
+    assert [figures["changed"] for figures in site.deploy(**given).values()] == [0, 0, 0]
+    # the role lays nothing over what was copied
+    assert [figures["changed"] for figures in site.deploy().values()] == [0, 0, 0]
+    assert site.files() == by_sync
+    site.deploy(one_storage_state="absent")
+    # what onehost sync brought of the front-end's own files stays on the nodes
+    after = site.files()
+    assert {name: after.get(name) for name in before} == before
+    assert not any("/one_storage/" in name or "/.one_storage" in name for name in after)

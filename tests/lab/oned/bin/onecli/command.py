@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 import xmlrpc.client
 
 from .pretty import pretty
+from .sync import sync
 
 _HOST_STATES = {0: "init", 1: "update", 2: "on", 3: "err", 4: "dsbl", 5: "retry", 6: "init", 7: "dsbl", 8: "off"}
 _LIMIT = 30.0
@@ -29,7 +31,12 @@ def main(kind: str, argv: list[str]) -> int:
     """Runs one command; the result is the exit code."""
     try:
         options = _options(kind, argv)
-        if options.verb == "show":
+        if options.verb == "sync":
+            try:
+                sys.stdout.write(sync(options.hosts))
+            except (OSError, subprocess.SubprocessError) as error:
+                raise CommandError(str(error)) from None
+        elif options.verb == "show":
             answer = _ask(f"one.{kind}.info", _number(options.id), bool(options.decrypt))
             sys.stdout.write(pretty(answer))
         elif options.xml:
@@ -57,6 +64,10 @@ def _options(kind: str, argv: list[str]) -> argparse.Namespace:
     listing.add_argument("-l", "--list", default="ID,NAME")
     listing.add_argument("-f", "--filter", default="")
     listing.add_argument("--operator", choices=("AND", "OR"), default="AND")
+    if kind == "host":
+        copying = verbs.add_parser("sync")
+        copying.add_argument("hosts", nargs="*")
+        copying.add_argument("-f", "--force", action="store_true")
     options = parser.parse_args(argv)
     if options.verb == "show" and not options.xml:
         raise CommandError("this stand-in shows objects with -x only")
