@@ -289,13 +289,22 @@ def _next_layer(request: Request, backup: Backup, stack: Stack) -> list[Step]:
         LEAD, part, new, stack.root, what="layer"))  # fmt: skip
     steps.append(relinked(stack, top))
     steps += stack.followed(top)
-    for layer in layers[:depth] if depth > 0 else []:
+    for layer in _folded(stack, layers, depth):
         name = base(layer.path)
         for old, what in ((name, "layer"), (name + chain.BEGUN, "marker")):
             if old != top and request.look(os.path.join(stack.snap, old)):
                 aside = os.path.join(shop, f"{stack.disk.name}.{old}.folded")
                 steps.append(Discard(LEAD, os.path.join(stack.snap, old), aside, stack.root, what))
     return steps
+
+
+def _folded(stack: Stack, layers: list[chain.Layer], depth: int) -> list[chain.Layer]:
+    """The layers that are of no use once the base has what they have, and what a run left of them that died."""
+    if depth <= 0:
+        return []
+    chained = {layer.path for layer in layers}
+    beside = chain.standing_on(stack.host, stack.snap, layers[depth].path)
+    return [*layers[:depth], *(layer for layer in beside if layer.path not in chained)]
 
 
 def first_base(stack: Stack) -> list[Step]:
@@ -318,9 +327,8 @@ def _own_link(stack: Stack) -> Step:
 
 
 def relinked(stack: Stack, top: str) -> Step:
-    """The step that lets the disk's name lead to a layer."""
+    """The step that lets the disk's name lead to a layer, for good: the guest may have written to it by the time that
+    somebody finds out that we died."""
     from ..steps.marks import LinkInPlace
 
-    target = stack.name_of(top)
-    kind = MakeLink if stack.target else LinkInPlace
-    return kind(LEAD, stack.disk.path, target, stack.disk.datastore, stack.target)
+    return LinkInPlace(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target)

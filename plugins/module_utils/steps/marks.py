@@ -143,7 +143,7 @@ class OneMoreName(Step):
 
 
 class LinkInPlace(MakeLink):
-    """Put a link in the place of a file that has another name too: there is no way back."""
+    """Let a disk's name lead elsewhere, for good. What had the name, a file or a link, is left to its other names."""
 
     kind: ClassVar[str] = "link-in-place"
     final = True

@@ -68,12 +68,12 @@ SCENES = pytest.mark.parametrize(
 
 
 def points(action: str, disk_of: Any, given: dict[str, Any]) -> Iterator[tuple[str, Backed]]:
-    """Disks whose action was killed, each at another point."""
-    for number in itertools.count():
+    """Disks whose action was killed, each before another step: after a step that is done already nobody dies."""
+    for number in itertools.count(1):
         disk = disk_of()
-        if not killed_at(f"{number}+", action, disk.backup_options(**given)):
+        if not killed_at(f"{number}", action, disk.backup_options(**given)):
             break
-        yield f"{number}+", disk
+        yield f"{number}", disk
     disk = disk_of()
     assert killed_at("end", action, disk.backup_options(**given))
     yield "end", disk
