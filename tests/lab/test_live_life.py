@@ -8,12 +8,14 @@ before the call and after it.
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import PurePosixPath
 
 import pytest
 
 from tests.lab.ground import LabGround
-from tests.lab.looking import left_of_ours
+from tests.lab.looking import all_running, end, left_of_ours, on_its_way, wait_for
 from tests.lab.moving import Moving
 from tests.lab.oned import Outcome
 from tests.lab.story import PAIRINGS
@@ -109,3 +111,61 @@ def test_disks_of_a_running_vm(quiet: LabGround, hypervisors: dict[str, Hypervis
         story.end()
     finally:
         story.close()
+
+
+#: Calls on a running VM, and what each asks libvirt for first, beyond a look.
+_CALLS = {"snap_create_live": "snapshot", "snap_delete": "commit", "cpds": "copy"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("action", _CALLS)
+def test_the_wrapper_dies_while_libvirt_is_asked(
+    quiet: LabGround, hypervisors: dict[str, Hypervisor], action: str
+) -> None:
+    """The node ends its talk with libvirt and stops; the guest goes on, no job is left, the next call is right."""
+    story = LiveLife(quiet, PAIRINGS["qcow2+ssh"], hypervisors)
+    story.had = {}
+    story.begin()
+    try:
+        for _number in range(3):
+            story.take()
+
+        def call() -> Outcome:
+            if action == "snap_create_live":
+                return story.life.snapshot_disk(story.vm, 0)
+            if action == "snap_delete":
+                return story.life.delete_snapshot(story.vm, 0, 1)
+            return story.life.save_disk(story.vm, 0, f"killed-{story.vm}")
+
+        outcomes: list[Outcome] = []
+        calling = threading.Thread(target=lambda: outcomes.append(call()))
+        calling.start()
+        where, words = quiet.nodes[0], ("m.main(sys.argv[1])", f'"operation":"{_CALLS[action]}"')
+        wait_for("asked", lambda: on_its_way(quiet, where, *words), 30)
+        # it stands still wherever it is, so that it cannot have ended when the wrapper dies
+        helpers = on_its_way(quiet, where, *words)
+        for process in helpers[:1]:
+            end(process, signal.SIGSTOP)
+        for process in on_its_way(quiet, quiet.frontend, f"/{action}"):
+            end(process)
+        calling.join(60)
+        assert not outcomes[0].ok
+        wait_for("idle", lambda: not _ours(quiet), 20)
+        machine = story.running()
+        machine.on.until("the guest goes on", lambda: machine.state() == "running" and not machine.job())
+        if action == "snap_delete":
+            # a commit that libvirt has begun goes on to its end
+            story.had.pop(1)
+            right(call())
+        story.take()
+        story.save()
+        story.look()
+        assert not story.wrong() and left_of_ours(quiet) == []
+        story.end()
+    finally:
+        story.close()
+
+
+def _ours(ground: LabGround) -> list[tuple[str, tuple[str, ...]]]:
+    """What runs of ours on any host: all but libvirt and its guests."""
+    return [(host, argv) for host, argv in all_running(ground) if "libvirt" not in argv[0] and "qemu" not in argv[0]]
