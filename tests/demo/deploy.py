@@ -9,12 +9,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.lab.ground import LabGround
 from tests.lab.hosts import repository
 
 COLLECTIONS = repository() / ".cache" / "stage"
-PLAYBOOKS = COLLECTIONS / "ansible_collections" / "one_storage" / "drivers" / "playbooks"
 
 #: The lab's datastores: id, type, and whether all hosts see one storage.
 DATASTORES = (
@@ -59,12 +59,17 @@ def deploy(ground: LabGround) -> dict[str, dict[str, int]]:
 
 
 def play(
-    ground: LabGround, playbook: str, variables: Mapping[str, object] | None = None, check: bool = True
+    ground: LabGround,
+    playbook: str,
+    variables: Mapping[str, object] | None = None,
+    check: bool = True,
+    collections: Path = COLLECTIONS,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a playbook of the collection on the front-end, as oneadmin, who may become root on all hosts.
 
     :param variables: those that go before the inventory's.
     :param check: raise when it failed.
+    :param collections: where the collection was staged, as the front-end sees it.
     """
     folder = ground.path(ground.frontend, "/var/tmp/deploy")
     folder.mkdir(exist_ok=True)
@@ -77,12 +82,12 @@ def play(
             str(repository() / ".venv" / "bin" / "ansible-playbook"),
             "-i",
             "/var/tmp/deploy/inventory.json",
-            str(PLAYBOOKS / f"{playbook}.yml"),
+            f"one_storage.drivers.{playbook}",
             "-e",
             json.dumps(variables or {}),
         ],
         env={
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_HOME": "/var/tmp/deploy/ansible",
             "ANSIBLE_PIPELINING": "1",

@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.demo.deploy import play, recap, stage
+from tests.demo.deploy import play, recap
 from tests.integration.test_roles import CONF, EXECRC
 from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import all_running, end_shared_connections, wait_for
 from tests.lab.oned import stock
 from tests.lab.story import PAIRINGS, Story
+from tests.tools.stage import stage
 
 pytestmark = pytest.mark.full
 
@@ -26,8 +30,9 @@ STOCK = ("tm/qcow2/clone", "tm/ssh/mv", "tm/ceph/clone", "datastore/fs/cp", "scr
 class Site:
     """A front-end with OpenNebula's files and two nodes that have some of them, as `onehost sync` left them."""
 
-    def __init__(self, ground: LabGround) -> None:
+    def __init__(self, ground: LabGround, collections: Path) -> None:
         self.ground = ground
+        self.collections = collections
         for host, top in self.trees():
             for name in STOCK:
                 self._write(host, f"{top}/{name}", f"#!/bin/sh\n# stock's {name}\nexit 3\n")
@@ -66,13 +71,17 @@ class Site:
         """The build that a host has."""
         return self.ground.run(host, ["cat", f"{dict(self.trees())[host]}/one_storage/BUILD"]).strip()
 
+    def play(self, playbook: str, more: Mapping[str, object], check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        """Run a playbook on the front-end."""
+        return play(self.ground, playbook, {**self.given, **more}, check, self.collections)
+
     def deploy(self, **more: object) -> dict[str, dict[str, int]]:
         """Run the playbook; figures by host."""
-        return recap(play(self.ground, "deploy", {**self.given, **more}).stdout.decode())
+        return recap(self.play("deploy", more).stdout.decode())
 
     def fails(self, **more: object) -> str:
         """Run the playbook, which has to fail; what it said."""
-        done = play(self.ground, "deploy", {**self.given, **more}, check=False)
+        done = self.play("deploy", more, check=False)
         assert done.returncode != 0
         return done.stdout.decode()
 
@@ -82,14 +91,17 @@ def site(tmp_path: Path) -> Iterator[Site]:
     able, reason = can_make_hosts()
     if not able:
         pytest.skip(reason)
-    stage()
+    # a copy of its own: what is deployed must not change between two runs
+    collections = repository() / ".cache" / f"collections-{os.getpid()}"
+    stage(target=collections / "ansible_collections" / "one_storage" / "drivers")
     with Lab.up(tmp_path / "lab", binds=[repository()], masks=[repository()]) as lab:
         ground = LabGround(lab)
         try:
-            yield Site(ground)
+            yield Site(ground, collections)
         finally:
             end_shared_connections(ground)
             ground.close()
+            shutil.rmtree(collections)
 
 
 @pytest.fixture
@@ -100,8 +112,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> str:
         conf = stock.TM_MAD_CONF[name]
         mixed = {f"{prefix}{system}": mode for system, mode in conf.mixed.items()}
         fields = {**vars(conf), "name": f"{prefix}{name}", "mixed": mixed}
-        monkeypatch.setitem(stock.TM_MAD_CONF, f"{prefix}{name}", stock.TmMadConf(**fields))  # type: ignore[arg-type]
-    monkeypatch.setitem(stock.DS_MAD_CONF, f"{prefix}fs", stock.DsMadConf(f"{prefix}fs", (), False, ("export",)))  # type: ignore[arg-type]
+        monkeypatch.setitem(stock.TM_MAD_CONF, f"{prefix}{name}", stock.TmMadConf(**fields))
+    monkeypatch.setitem(stock.DS_MAD_CONF, f"{prefix}fs", stock.DsMadConf(f"{prefix}fs", (), False, ("export",)))
     return prefix
 
 
@@ -161,7 +173,7 @@ def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
     assert site.build(canary) != old
     kept = {name: data for name, data in site.files().items() if not name.startswith(f"{canary}:")}
     assert kept == {name: data for name, data in files.items() if not name.startswith(f"{canary}:")}
-    drift = play(site.ground, "drift", {**site.given, **upgrade}).stdout.decode()
+    drift = site.play("drift", upgrade).stdout.decode()
     assert site.build(canary)[:12] in drift and old[:12] in drift and "another build" in drift
     # a second run does not get past the canary either
     assert "selftest" in site.fails(**upgrade)
