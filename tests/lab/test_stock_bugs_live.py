@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from tests.lab.ground import LabGround
 from tests.lab.hosts import CommandFailed
 from tests.lab.looking import wipe
-from tests.lab.test_live import _IMAGES, Machine
+from tests.lab.test_live import _IMAGES, _RUN, Machine
 from tests.lab.virt import Hypervisor
 
 _saved = itertools.count(1)
@@ -89,7 +90,14 @@ def test_names_in_tmp_are_not_followed(machine: Machine) -> None:
 def test_a_growth_that_the_hypervisor_refuses_leaves_the_file_as_it_was(machine: Machine) -> None:
     """The driver leaves a running disk to the hypervisor: what that refuses is nowhere half-done (Q43)."""
     before = machine.sh(f"stat -Lc '%s %y %i' {machine.folder}/disk.1")
-    assert machine.right("resize", path=f"{machine.folder}/disk.1", size=32, format="raw")["changed"] is False
+    options = {
+        **machine.options(path=f"{machine.folder}/disk.1", size=32, format="raw"),
+        "domain": None,
+        "target": None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    argv = ["/usr/bin/python3", "-I", "-c", _RUN, "tm_resize", json.dumps(given)]
+    assert json.loads(machine.lab.run(machine.host, argv).stdout)["changed"] is False
     with pytest.raises(CommandFailed):
         machine.hypervisor.virsh("blockresize", machine.guest.name, "vdz", "32M")
     assert machine.sh(f"stat -Lc '%s %y %i' {machine.folder}/disk.1") == before
