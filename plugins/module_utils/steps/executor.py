@@ -60,6 +60,7 @@ class Executor:
         self._count = 0
         self._fault = fault
         self._shops = False
+        self._well = False
         self._whole = False
         self._covered: list[Claim] = []
         self._locked: list[Claim] = []
@@ -281,6 +282,7 @@ class Executor:
 
         :param delivered: whether somebody got the answer; without it a work that keeps is not whole.
         """
+        self._well = True
         if self.journal and delivered == self._keeps:
             self._whole = True
             try:
@@ -298,7 +300,8 @@ class Executor:
         kept = False
         if self._whole:
             self._after()
-        if self._shops:
+        # an action that ended well without a step of its own ends what an earlier one left to go on with, too
+        if self._shops or self._well:
             for claim in self._workshops():
                 host = self.site.host(claim.where)
                 try:
