@@ -81,8 +81,9 @@ def command(limits: dict[str, int], datastore: int, run: str, variables: tuple[s
     :param run: id of the run.
     :param variables: names of variables that the command needs; their values never stand in a command line.
     """
-    if any(option in limits for option, _name, _form in _LIMITS):
-        found = ["systemd-run", "--user", "--quiet", "--pipe", "--collect", "--wait", "--service-type=exec"]
+    if uses_slice(limits):
+        found = ["env", *(f"{name}={value}" for name, value in session().items())]
+        found += ["systemd-run", "--user", "--quiet", "--pipe", "--collect", "--wait", "--service-type=exec"]
         found += [f"--unit={unit_of(run)}", f"--slice={slice_name(datastore)}"]
         found += [f"--setenv={name}" for name in variables]
         if "nice" in limits:
@@ -96,7 +97,7 @@ def command(limits: dict[str, int], datastore: int, run: str, variables: tuple[s
 
 def uses_slice(limits: dict[str, int]) -> bool:
     """Whether systemd is needed."""
-    return bool(command(limits, 0, "")[:1] == ["systemd-run"])
+    return any(option in limits for option, _name, _form in _LIMITS)
 
 
 def prepare(host: Host, limits: dict[str, int], datastore: int, path: str) -> None:
@@ -128,12 +129,15 @@ def prepare(host: Host, limits: dict[str, int], datastore: int, path: str) -> No
 
 def stop(host: Host, run: str) -> None:
     """End what systemd does for a run; fine when it does nothing."""
-    said = host.run(["systemctl", "--user", "stop", f"{unit_of(run)}.service"], _SYSTEMD, (), "", session())
-    if said["rc"] and "not loaded" not in said["err"]:
+    try:
+        said = host.run(["systemctl", "--user", "stop", f"{unit_of(run)}.service"], _SYSTEMD, (), "", session())
+    except FileNotFoundError:
+        return
+    # without a systemd nothing can have begun
+    if said["rc"] and not any(text in said["err"] for text in ("not loaded", "Failed to connect", "not been booted")):
         raise ToolFailed(f"Cannot stop the backup's unit: {one_line(str(said['err']), 200)}", host.name)
 
 
 def session() -> dict[str, str]:
-    """Where the user's systemd listens."""
-    given = {name: os.environ[name] for name in ("DBUS_SESSION_BUS_ADDRESS",) if name in os.environ}
-    return {"XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", **given}
+    """Where the user's systemd listens: a session over SSH may not know."""
+    return {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"}

@@ -126,6 +126,21 @@ def test_attributes_stand_on_the_page() -> None:
     assert set(re.findall(r"`([A-Z0-9_]+)`", below)) > OF_OTHERS
 
 
+def test_the_attributes_of_backup_datastores_stand_on_the_page() -> None:
+    """With the defaults that the code has; what it has none for must be given."""
+    from plugins.plugin_utils import calls_backup, repositories
+
+    read: dict[str, str] = {"RSYNC_ARGS": "-aS"}
+    for texts in (repositories._RSYNC, repositories._RESTIC, repositories._LOWER):
+        read.update(texts.values())
+    read.update({name: str(default) for name, default in repositories._NUMBERS.values()})
+    read.update(dict.fromkeys(repositories._FLAGS.values(), "no"))
+    told: dict[str, str] = {}
+    for row in rows("Attributes of a backup datastore"):
+        told.update({name.strip("` "): row[1].replace("empty", "").replace("–", "") for name in row[0].split(",")})
+    assert {**read, **dict.fromkeys(calls_backup._LIMITS, "-1")} == told
+
+
 def test_the_environment_stands_on_the_page() -> None:
     found = set()
     for path in SOURCES:
