@@ -4,7 +4,7 @@
 first (contract-ds 10.7).
 
 The file is locked by the process that it speaks of as long as that lives: a file that nobody has locked is stale,
-whoever may have the process id by now. It stays there, without content, for the next backup.
+whoever may have the process id by now. It stays there for the next backup.
 """
 
 from __future__ import annotations
