@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils._errors import Unreachable
-from ..module_utils.tools.ssh import check_host
+from ..module_utils.tools.ssh import check_login
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def choose(bridges: list[str], turn: int, oned: Oned) -> str:
     :raises Unreachable: when all are down. The front-end is never taken instead: it has another disk there.
     """
     for bridge in bridges:
-        check_host(bridge)
+        check_login(bridge)
     try:
         down = {
             str(host.findtext("NAME")).strip()

@@ -17,7 +17,7 @@ import time
 
 from ..module_utils._errors import Missing, StorageError, Unreachable, Unsupported, from_record, one_line
 from ..module_utils.tools.command import which
-from ..module_utils.tools.ssh import check_host, turned_away
+from ..module_utils.tools.ssh import check_login, turned_away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Ansible:
     name = "ansible"
 
     def __init__(self, host: str, settings: Settings, here: bool, agent: bool) -> None:
-        self.host = check_host(host)
+        self.host = check_login(host)
         self._settings = settings
         self._here = here
         self._agent = agent

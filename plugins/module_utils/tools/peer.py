@@ -328,7 +328,7 @@ def open_relay(name: str, settings: Settings, folder: str) -> Session:
 
     :param name: the host; empty for this machine.
     """
-    return _open(name and ssh.check_host(name), settings, [*_CALLS, "relay"], "serve", [folder])
+    return _open(name and ssh.check_login(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
 def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Session:
@@ -341,5 +341,5 @@ def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Sess
 
 def connect(name: str, settings: Settings, streams: bool = False) -> Host:
     """Open the session to the peer; *streams* as in :class:`Peer`."""
-    peer = Peer(ssh.check_host(name), settings, streams)
+    peer = Peer(ssh.check_login(name), settings, streams)
     return peer  # type: ignore[return-value]

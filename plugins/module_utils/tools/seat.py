@@ -19,7 +19,7 @@ CONNECTIONS = 8
 class Seat:
     """One session's place, kept until :meth:`leave` or the end of this process.
 
-    :param host: a name that has passed :func:`.ssh.check_host`.
+    :param host: a name that has passed :func:`.ssh.check_login`.
     :ivar connection: number of the shared connection to use, from 0. With all places taken it is the last one's.
     """
 

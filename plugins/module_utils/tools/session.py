@@ -31,7 +31,7 @@ class Session(Child):
         ciphers: str = "",
         connect: int = 10,
     ) -> None:
-        self.host = ssh.check_host(host)
+        self.host = ssh.check_login(host)
         self._seat = Seat(host) if shared and not agent else None
         connection = self._seat.connection if self._seat else None
         super().__init__(ssh.command(host, argv, connection=connection, agent=agent, ciphers=ciphers, connect=connect))

@@ -29,13 +29,19 @@ _LATER = (
 )
 
 
-def check_host(login: str) -> str:
-    """Return a host's name, or ``user@host``, that can stand on a command line; ``BadCall`` when it cannot."""
+def check_host(host: str) -> str:
+    """Return a host name that can stand on a command line; ``BadCall`` when it cannot."""
+    if not host or host[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(host) or len(host) > 255:
+        raise BadCall(f"'{one_line(host, 80)}' is not the name of a host")
+    return host
+
+
+def check_login(login: str) -> str:
+    """Return a host's name, or ``user@host`` (a backup server), that ssh can be given; ``BadCall`` when it cannot."""
     user, mark, host = login.rpartition("@")
     if mark:
         check_user(user)
-    if not host or host[0] in "-.:%" or not _HOST_CHARACTERS.issuperset(host) or len(host) > 255:
-        raise BadCall(f"'{one_line(login, 80)}' is not the name of a host")
+    check_host(host)
     return login
 
 
@@ -75,7 +81,7 @@ def command(
     :param user: whom to log in as; empty leaves it to the configuration.
     """
     line = options(connection=connection, agent=agent, ciphers=ciphers, connect=connect, user=user)
-    return [*line, "--", check_host(host), quote(argv)]
+    return [*line, "--", check_login(host), quote(argv)]
 
 
 def options(
