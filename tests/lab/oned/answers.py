@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _LOG = re.compile(r"^(ERROR|INFO|WARN|DEBUG):\s+(\d+)?\s*(.*)$")
@@ -77,6 +78,28 @@ def read_stat(stdout: str) -> int:
     if found is None:
         raise ValueError(f"not a size: {_first_line(stdout)!r}")
     return int(float(found.group(1)))
+
+
+def read_backup(stdout: str) -> tuple[str, int, str]:
+    """The reference of a backup, its MB, its format. Raises ValueError."""
+    words = _first_line(stdout).split()
+    if len(words) < 2 or not words[1].isdigit():
+        raise ValueError("the answer of backup needs a reference and a size")
+    return words[0], int(words[1]), words[2] if len(words) > 2 else "raw"
+
+
+def read_flatten(stdout: str, known: Mapping[int, str]) -> tuple[int, dict[int, str]]:
+    """MB, and references by increment. Raises ValueError, also for increments that the chain does not have."""
+    words = _first_line(stdout).split()
+    if len(words) != 2 or not words[0].isdigit():
+        raise ValueError("the answer of increment_flatten needs a size and a chain")
+    chain = {}
+    for item in words[1].split(","):
+        number, colon, reference = item.partition(":")
+        if not (colon and number.isdigit() and reference) or int(number) not in known:
+            raise ValueError(f"{item!r} is no increment of the chain")
+        chain[int(number)] = reference
+    return int(words[0]), chain
 
 
 def read_monitor(stdout: str) -> dict[str, int]:

@@ -42,6 +42,7 @@ class Image(Owned):
     snapshots: Snapshots = field(default_factory=Snapshots)
     increments: list[tuple[int, str]] = field(default_factory=list)
     """Number and reference of each increment of a backup; empty for a full one, whose reference is its source."""
+    backup_disks: set[int] = field(default_factory=set)
 
     def settle(self, state: ImageState) -> None:
         """Sets a state the image stays in: both state elements show it from then on."""
@@ -93,7 +94,7 @@ class Image(Owned):
                 template("TEMPLATE", self.template),
                 self.snapshots.element(),
                 node("BACKUP_INCREMENTS", [_increment(number, ref) for number, ref in self.increments]),
-                node("BACKUP_DISK_IDS"),
+                ids("BACKUP_DISK_IDS", self.backup_disks),
             ],
         )
 

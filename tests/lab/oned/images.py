@@ -145,7 +145,7 @@ class ImageLife:
     def delete_image(self, image_id: int) -> Outcome:
         """Removes an image: rm, unless it never got a source. Raises ValueError when a VM uses it."""
         image = self.oned.image(image_id)
-        if image.vms:
+        if image.vms and image.type is not ImageType.BACKUP:
             raise ValueError(f"image {image_id} is used by VM {sorted(image.vms)[0]}")
         datastore = self.oned.datastore(image.datastore_id)
         outcome = Outcome("delete", object_id=image_id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from . import transfers
-from .disk_life import DiskLife
+from .backup_life import BackupLife
 from .messages import encode, vm_document
 from .outcome import Outcome
 from .states import Action, Lcm, VmState
@@ -23,7 +23,7 @@ from .xmldoc import TemplateValue
 _ON_FRONT_END = (VmState.STOPPED, VmState.UNDEPLOYED)
 
 
-class Life(DiskLife):
+class Life(BackupLife):
     """Plays oned's life cycle manager. Different VMs may be lived in different threads, each VM in one at a time."""
 
     def create_vm(

@@ -52,6 +52,17 @@ def restore_action(image: Image, datastore: Datastore, destination: int, wishes:
     return _document(image.element(), datastore.element(plain=True), *extra)
 
 
+def backup_action(datastore: Datastore, vm: str) -> str:
+    """backup: plain, the datastore with passwords and the VM as its hooks get it, with blanks between them."""
+    return f"<DS_DRIVER_ACTION_DATA>\n{datastore.element(plain=True).render()}\n{vm}\n</DS_DRIVER_ACTION_DATA>"
+
+
+def flatten_action(image: Image, datastore: Datastore, keep: int) -> str:
+    """increment_flatten: the backup, its datastore with passwords, how many increments are to be left."""
+    extra = node("EXTRA_DATA", [text("KEEP_LAST", keep)])
+    return _document(image.element(), datastore.element(plain=True), extra)
+
+
 def monitor_action(settings: Settings, datastore: Datastore) -> str:
     """monitor: the datastore; for a shared system datastore also where VMs are."""
     extra: list[Element] = []

@@ -107,6 +107,11 @@ class Runner:
         path = f"{self.settings.remotes}/datastore/{driver}/{action}"
         return self._run(event, "", action, driver, [path, str(number)], encode(document))
 
+    def ds_exec(self, event: str, action: str, driver: str, words: list[str], document: str) -> Call:
+        """An action of a datastore driver that the VM manager calls, with a plain document."""
+        path = f"{self.settings.remotes}/datastore/{driver}/{action}"
+        return self._run(event, "", action, driver, [path, *words], document.encode())
+
     def ds_monitor(self, event: str, ds_type: DatastoreType, ds_mad: str, tm_mad: str, number: int, text: str) -> Call:
         """Monitoring: a system datastore is asked through its transfer driver."""
         if ds_type is not DatastoreType.SYSTEM:

@@ -10,7 +10,7 @@ from .common import Owned, Permissions
 from .disk import Disk
 from .snapshots import Snapshots
 from .states import Action, Lcm, VmState
-from .xmldoc import Element, TemplateValue, cdata, node, template, text
+from .xmldoc import Element, TemplateValue, cdata, ids, node, template, text
 
 _PERMISSIONS = Permissions(owner=6)
 
@@ -108,6 +108,8 @@ class Vm(Owned):
     history: list[History] = field(default_factory=list)
     snapshots: dict[int, Snapshots] = field(default_factory=dict)
     next_disk_id: int = 0
+    backup_config: dict[str, str] = field(default_factory=dict)
+    backup_ids: set[int] = field(default_factory=set)
 
     @property
     def record(self) -> History:
@@ -168,7 +170,7 @@ class Vm(Owned):
                 template("USER_TEMPLATE", self.user_template),
                 node("HISTORY_RECORDS", [record.element() for record in records]),
                 *(self.snapshots[key].element() for key in sorted(self.snapshots)),
-                node("BACKUPS", [node("BACKUP_CONFIG"), node("BACKUP_IDS")]),
+                node("BACKUPS", [template("BACKUP_CONFIG", self.backup_config), ids("BACKUP_IDS", self.backup_ids)]),
             ],
         )
 

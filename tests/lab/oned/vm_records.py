@@ -11,7 +11,7 @@ from .datastore import Datastore
 from .disk import Disk, image_disk, place_image_disk, place_volatile, volatile_disk
 from .images import ImageLife
 from .snapshots import Snapshots
-from .states import Action, Lcm, VmState
+from .states import Action, ImageType, Lcm, VmState
 from .store import next_id
 from .vm import History, Vm
 from .xmldoc import TemplateValue
@@ -116,7 +116,8 @@ class VmRecords(ImageLife):
         for disk in vm.disks:
             self._release(vm, disk)
         for image in self.oned.images.values():
-            if vm.id in image.vms:
+            # a backup outlives its VM, and goes on to say whose it is
+            if vm.id in image.vms and image.type is not ImageType.BACKUP:
                 image.release(vm.id)
 
     def _gone(self, vm: Vm) -> None:
