@@ -100,7 +100,7 @@ def lived(ground: LabGround, pairing: str, machines: dict[str, Hypervisor]) -> N
 
 
 #: A short run takes what differs most, and leaves the events of running guests to the tests that are about them.
-SHORT = ("qcow2", "local")
+SHORT = ("qcow2+ssh",)
 
 
 @pytest.mark.parametrize("pairing", SHORT)
