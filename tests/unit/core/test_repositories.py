@@ -120,7 +120,7 @@ def test_a_check_says_what_it_would_do_and_does_nothing(keeping: Keeping) -> Non
 
 
 @PER_KIND
-@pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [3, pytest.param(12, marks=pytest.mark.full)])
 def test_a_flattened_chain_has_every_point_that_is_left(keeping: Keeping, count: int) -> None:
     keeping.fill(count, tpm=b"tpm")
     first = list(keeping.chain)
@@ -226,7 +226,7 @@ def alter(keeping: Keeping, number: int) -> None:
     path.write_bytes(data)
 
 
-@PER_KIND
+@RSYNC_FIRST
 def test_an_altered_file_is_found(keeping: Keeping) -> None:
     keeping.fill(2)
     assert keeping.verify()["sound"]
