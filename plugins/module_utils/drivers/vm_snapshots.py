@@ -95,8 +95,10 @@ class Snapshots(VmFiles):
         marker = os.path.join(snap, f"{number}{chain.REDIRECT}")
         if number != stack.number or request.look(marker):
             steps.append(Mark(LEAD, marker, stack.active + "\n", stack.root, host.read(marker)))
+        steps += stack.followed(top)
+        # last of all: once the disk leads to the new layer a guest may write to it, and a way back would lose that
         steps.append(MakeLink(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target))
-        return Plan(steps + stack.followed(top))
+        return Plan(steps)
 
     def _copy(self, request: Request, stack: Stack, number: int) -> Reply:
         """The snapshot is a copy of the disk, which was made whole before it got its name."""

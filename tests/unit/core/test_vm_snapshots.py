@@ -19,7 +19,7 @@ from plugins.module_utils.steps.base import LEAD, Site, Timeouts
 from plugins.module_utils.steps.layers import GrowInPlace
 from plugins.module_utils.tools.host import Host
 from tests.unit.core.golden import SHAPES, Golden, Shape, backing_names
-from tests.unit.core.support import MIB, OVERLAID, World, act, bytes_of, explained, info, pattern, tool, tree
+from tests.unit.core.support import MIB, OVERLAID, World, act, bytes_of, explained, info, killed_at, pattern, tool, tree
 
 SHAPE = {shape.name: shape for shape in SHAPES}
 PER_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -118,6 +118,26 @@ def grown(disk: Golden, count: int = 3) -> Golden:
         happen(disk, "create")
     disk.write()
     return disk
+
+
+@pytest.mark.parametrize("name", [pytest.param("own layers", marks=pytest.mark.full), "persistent with layers"])
+@pytest.mark.parametrize(("action", "number"), [("snap_create", 9), ("snap_revert", 1), ("snap_delete", 1)])
+def test_what_a_guest_writes_after_a_killed_action_stays(
+    world: World, tmp_path: Path, name: str, action: str, number: int
+) -> None:
+    """Nobody told the user, who simply starts the VM; the next action on it finds what died."""
+    whole = grown(Golden.made(world, SHAPE[name]), 2)
+    kept = tmp_path / "kept"
+    shutil.copytree(world.root, kept, symlinks=True)
+    for point in [*map(str, range(6)), "end"]:
+        disk = copied(whole, kept)
+        assert killed_at(point, f"tm_{action}", disk.options(snapshot_id=number)) or point > "1"
+        found = bytes_of(disk.path, disk.shape.format)
+        assert found in (disk.now, disk.snapshots[1] if action == "snap_revert" else disk.now)
+        disk.now = found
+        disk.write()
+        disk.resize()
+        assert bytes_of(disk.path, disk.shape.format) == disk.now, f"killed at {point}"
 
 
 def test_the_layout_is_stocks(layered: Golden) -> None:
