@@ -110,7 +110,7 @@ class Site:
         return process
 
     def copying(self) -> list[int]:
-        from plugins.module_utils.steps.store import copying
+        from plugins.module_utils.steps.cancel import copying
 
         return copying(self.kind, str(self.folder))
 

@@ -162,7 +162,7 @@ class Backups(Driver):
     # ---------------------------------------------------------------- backup_cancel
 
     def claims_backup_cancel(self, options: dict[str, Any]) -> list[Claim]:
-        from ..steps.store import copying
+        from ..steps.cancel import copying
 
         folder = clean_path(options["source"], "backup")
         home = parent(folder) if base(folder) == "backup" else folder
@@ -173,7 +173,7 @@ class Backups(Driver):
 
     def backup_cancel(self, request: Request) -> Reply:
         """End what still copies a backup directory (contract-ds 10.7); what has ended is fine."""
-        from ..steps.store import EndCopying, copying
+        from ..steps.cancel import EndCopying, copying
 
         folder = clean_path(request["source"], "backup")
         if not copying(self.name, folder):

@@ -9,17 +9,8 @@ import os
 from .._errors import BadCall, Corrupt, Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
-from ..steps.store import (
-    DescribeMerged,
-    Forget,
-    ForgetLater,
-    MakeRepository,
-    MakeScratch,
-    Merge,
-    Snapshot,
-    TakeOut,
-    restic,
-)
+from ..steps.merging import DescribeMerged, MakeScratch, Merge, TakeOut
+from ..steps.store import Forget, ForgetLater, MakeRepository, Snapshot, restic
 from ..tools import manifest as manifests
 from ..tools.repositories.backends import backend_of, identity
 from ..tools.repositories.restic import lies_at

@@ -10,7 +10,8 @@ from .._errors import Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish, SetAside
-from ..steps.store import CopyBackup, DescribeMerged, KeepFile, Merge
+from ..steps.merging import DescribeMerged, KeepFile, Merge
+from ..steps.store import CopyBackup
 from ..tools import manifest as manifests
 from ..tools import stack
 from .backups import Backups, Increment, merges

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import flow, landing, pace, peer_main, relay, retrieval, stream  # noqa: F401
+    from . import flow, kept_files, landing, pace, peer_main, relay, restic_words, retrieval, scratch, stream  # noqa: F401
 
 #: Sources of a peer that answers calls, each after those it imports.
 _CALLS = ("codec", "wire", "command", "host", "digest")
 #: And what it needs beside them to send and take files.
 _STREAMS = ("pace", "flow", "stream", "landing")
+#: And of one that reads a file of a backup.
+_RETRIEVAL = ("relay", "restic_words", "kept_files", "scratch", "retrieval")
 #: Up to so many bytes travel with the calls; a context image does.
 _SMALL = 2 << 20
 
@@ -336,7 +338,7 @@ def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Sess
 
     :param name: the host that has the repository; empty for this one.
     """
-    return _open(name, settings, [*_CALLS, "relay", "retrieval"], "serve", [order])
+    return _open(name, settings, [*_CALLS, *_RETRIEVAL], "serve", [order])
 
 
 def connect(name: str, settings: Settings, streams: bool = False) -> Host:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plugins.module_utils._errors import BadCall, Corrupt, Missing, NoAccess, NoSpace, StorageError
-from plugins.module_utils.tools import retrieval
+from plugins.module_utils.tools import scratch
 from plugins.module_utils.tools.sources import Options, open_source
 from plugins.module_utils.tools.sources.backup import BackupUrl
 from tests.unit.core.reading import read
@@ -308,7 +308,7 @@ def test_what_a_killed_server_left_goes_with_the_next(rsync: Rsync) -> None:
     for _turn in range(2):
         rsync.write(0)
         rsync.backup()
-    dead = rsync.scratch / f"{retrieval.SCRATCH}dead"
+    dead = rsync.scratch / f"{scratch.PREFIX}dead"
     dead.mkdir()
     (dead / "image").write_bytes(b"half")
     (rsync.scratch / "somebody's").mkdir()

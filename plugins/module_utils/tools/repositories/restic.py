@@ -29,6 +29,7 @@ from ..._errors import (
 from .. import manifest as manifests
 from ..codec import loads
 from ..command import going_on
+from ..restic_words import kind_of, last_words, node
 from .backends import backend_of
 from .base import Kept, Repository, Stored
 
@@ -41,17 +42,6 @@ if TYPE_CHECKING:
     from ..progress import Progress
     from ..sources.base import Options, Source
 
-#: Exit codes of restic 0.17 and newer: no repository, locked, wrong password.
-_ABSENT, _LOCKED, _PASSWORD = 10, 11, 12
-#: The same in the words of all versions.
-_SAYS_LOCKED = ("already locked", "unable to create lock")
-_SAYS_PASSWORD = ("wrong password", "no key found")
-_SAYS_ABSENT = ("Is there a repository at the following location", "repository does not exist", "key does not exist",
-                "unable to open config file", "NoSuchBucket", "bucket does not exist")  # fmt: skip
-_SAYS_FULL = ("no space left", "disk quota exceeded")
-#: sftp has one word for a full disk and all other trouble; restic adds the place.
-_SAYS_UNREACHABLE = ("Connection refused", "Connection timed out", "No route to host", "Could not resolve",
-                     "Permission denied (", "Host key verification failed", "no such host")  # fmt: skip
 #: Most bytes of a listing: a repository of a backup job may have thousands of snapshots.
 _MOST = 64 << 20
 _PAUSES = (0.2, 0.5, 1, 2, 5)
@@ -158,29 +148,24 @@ class Restic(Repository):
 
     def failure(self, doing: str, code: int, said: str) -> StorageError:
         """The sentence for a restic that failed."""
-        low = said.lower()
-
-        def has(*texts: str) -> bool:
-            return any(text.lower() in low for text in texts)
-
-        reason = _last_words(said) or f"it ended with code {code}"
-        start, host = f"Cannot {doing}", self.host.name
-        if code == _LOCKED or has(*_SAYS_LOCKED):
+        reason = one_line(last_words(said), 300) or f"it ended with code {code}"
+        start, host, kind = f"Cannot {doing}", self.host.name, kind_of(code, said)
+        if kind == "busy":
             return Busy(
                 f"{start}: the repository {self.url} has been locked by others for more than {self.lock:g} seconds",
                 host,
                 todo="wait for them, or look with restic list locks",
                 detail=said,
             )
-        if code == _PASSWORD or has(*_SAYS_PASSWORD):
+        if kind == "no-access":
             return NoAccess(
                 f"{start}: RESTIC_PASSWORD is not the password of the repository {self.url}", host, detail=said
             )
-        if has(*_SAYS_FULL):
+        if kind == "no-space":
             return NoSpace(f"{start}: {reason}", host, todo="free some space there", detail=said)
-        if has(*_SAYS_UNREACHABLE):
+        if kind == "unreachable":
             return Unreachable(f"{start}: {reason}", host, detail=said)
-        if code == _ABSENT or has(*_SAYS_ABSENT):
+        if kind == "absent":
             return Missing(f"{start}: there is no repository {self.url}", host, detail=said)
         return ToolFailed(f"{start}: restic says: {reason}", host, detail=said)
 
@@ -222,11 +207,11 @@ class Restic(Repository):
         snapshot: dict[str, Any] = {}
         found = []
         for line in said.splitlines():
-            node = _object(line)
-            if node.get("struct_type") == "snapshot":
-                snapshot = node
-            elif node.get("type") == "file" and manifests.belongs(str(node.get("name"))):
-                found.append(Stored(str(node["name"]), str(node["path"]), int(node.get("size", 0))))
+            entry = node(line)
+            if entry.get("struct_type") == "snapshot":
+                snapshot = entry
+            elif entry.get("type") == "file" and manifests.belongs(str(entry.get("name"))):
+                found.append(Stored(str(entry["name"]), str(entry["path"]), int(entry.get("size", 0))))
         if not snapshot:
             detail = f"{self._heard}\n{said}"
             raise Missing(f"The backup {reference} is not in the repository {self.url}", self.host.name, detail=detail)
@@ -237,7 +222,7 @@ class Restic(Repository):
         try:
             return self.listing(reference)[1]
         except ToolFailed as error:
-            if "no matching ID" in error.detail or "no snapshot found" in error.detail:
+            if kind_of(1, error.detail) == "missing":
                 raise Missing(
                     f"The backup {reference} is not in the repository {self.url}", self.host.name, detail=error.detail
                 ) from None
@@ -264,7 +249,7 @@ class Restic(Repository):
             f"{self.url} {reference} {path}",
             options,
             lambda said, code, _begun: self.failure(doing, code, said),
-            lambda said: any(text in said for text in _SAYS_LOCKED),
+            lambda said: kind_of(1, said) == "busy",
             variables=self.variables(),
             stdin=self.password(),
             end="INT",
@@ -296,7 +281,7 @@ class Restic(Repository):
         found: dict[str, Any] = {}
 
         def heard(line: str) -> bool:
-            told = _object(line)
+            told = node(line)
             kind = told.get("message_type")
             if kind == "summary":
                 found.update(told)
@@ -369,31 +354,9 @@ def _amount(text: str, units: str) -> bool:
     return digits.isascii() and digits.isdigit()
 
 
-def _object(line: str) -> dict[str, Any]:
-    try:
-        found = loads(line.encode())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _list(text: str) -> list[dict[str, Any]]:
     try:
         found = loads(text.strip().encode() or b"[]")
     except ValueError:
         raise Corrupt("restic's list of snapshots is not JSON", detail=text) from None
     return [item for item in found or [] if isinstance(item, dict)]
-
-
-def _last_words(said: str) -> str:
-    """The last thing restic said that tells something."""
-    lines = []
-    for line in said.splitlines():
-        told = _object(line)
-        if told.get("message_type") == "error":
-            line = str((told.get("error") or {}).get("message") or told.get("during") or line)
-        elif told:
-            line = str(told.get("message") or "")
-        if line.strip():
-            lines.append(line.strip())
-    return one_line(lines[-1], 300) if lines else ""
