@@ -1,197 +1,157 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The calls around a backup: from recorded command lines and documents to options, and what is refused."""
+"""Calls of backup datastores: which host leads, what its options are, what oned hears."""
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plugins.module_utils import _actions, _options
-from plugins.module_utils._errors import Busy, Cancelled, Missing, StorageError, Unsupported
-from plugins.module_utils.drivers.registry import load
-from plugins.plugin_utils import calls_tm, running
-from plugins.plugin_utils.door import Wrapper
-from tests.unit.door.support import CAPTURES, Documents, complete, context, sentence
+from plugins.module_utils._errors import BadCall, StorageError, Unsupported
+from plugins.plugin_utils import calls_ds
+from plugins.plugin_utils.calls import Call, Context
+from plugins.plugin_utils.launch import Placement
+from plugins.plugin_utils.oned import Oned
+from plugins.plugin_utils.settings import Settings
+from tests.unit.door.support import complete
+from tests.unit.door.test_calls_ds import stdin
 
-ACTIONS = ("prebackup", "prebackup_live", "postbackup", "postbackup_live")
-HERE = ["node01:/var/lib/one//datastores/100/5", "0:1", "one-5", "-", "5", "100"]
-DISKS = (
-    "<DISK><DISK_ID>0</DISK_ID><FORMAT>qcow2</FORMAT><CLONE>YES</CLONE><TARGET>vda</TARGET><TM_MAD>qcow2</TM_MAD>"
-    "<SOURCE>/var/lib/one//datastores/1/abc</SOURCE></DISK>"
-    "<DISK><DISK_ID>1</DISK_ID><FORMAT>raw</FORMAT><CLONE>NO</CLONE><TARGET>vdb</TARGET><TM_MAD>qcow2</TM_MAD>"
-    "<SOURCE>/var/lib/one//datastores/1/def</SOURCE></DISK>"
-    "<DISK><DISK_ID>2</DISK_ID><FORMAT>qcow2</FORMAT><TARGET>vdc</TARGET><TM_MAD>ceph</TM_MAD></DISK>"
+RSYNC = "<RSYNC_HOST>store</RSYNC_HOST><RSYNC_USER>bob</RSYNC_USER><RSYNC_NICE>5</RSYNC_NICE>"
+RESTIC = "<RESTIC_SFTP_SERVER>store</RESTIC_SFTP_SERVER><RESTIC_PASSWORD><![CDATA[a&b]]></RESTIC_PASSWORD>"
+S3 = "<RESTIC_BACKEND>S3</RESTIC_BACKEND><RESTIC_S3_BUCKET>b</RESTIC_S3_BUCKET>"
+IMAGE = "<ID>7</ID><SOURCE>2106dd</SOURCE><FORMAT>raw</FORMAT><VMS><ID>0</ID></VMS>"
+CHAIN = (
+    "<BACKUP_INCREMENTS><INCREMENT><ID>10</ID><SOURCE>bbbbbb</SOURCE></INCREMENT>"
+    "<INCREMENT><ID>9</ID><SOURCE>aaaaaa</SOURCE></INCREMENT></BACKUP_INCREMENTS>"
 )
-STORE = (
-    "<DATASTORE><ID>108</ID><DS_MAD>restic</DS_MAD><TEMPLATE><RESTIC_NICE>7</RESTIC_NICE>"
-    "<RESTIC_CPU_QUOTA>50</RESTIC_CPU_QUOTA><RSYNC_IONICE>3</RSYNC_IONICE>"
-    "<REQUIRE_QUIESCE>YES</REQUIRE_QUIESCE></TEMPLATE></DATASTORE>"
-)
+BACKUP = ["host01:/var/lib/one//datastores/101/22", "0:1", "one-22", "-", "22", "101"]
 
 
-def vm(config: str = "", more: str = "", template: str = DISKS) -> str:
-    """A VM's document with this configuration of its backups."""
+def document(template: str, image: str = IMAGE, more: str = "", vm: str = "") -> bytes:
     return (
-        f"<VM><ID>5</ID><DEPLOY_ID>one-5</DEPLOY_ID><TEMPLATE>{template}<OS><UUID>an-uuid</UUID></OS></TEMPLATE>"
-        f"<BACKUPS><BACKUP_CONFIG><LAST_DATASTORE_ID>108</LAST_DATASTORE_ID>{config}</BACKUP_CONFIG></BACKUPS>{more}</VM>"
-    )
+        f"<DS_DRIVER_ACTION_DATA><IMAGE>{image}</IMAGE><VM>{vm}</VM><DATASTORE><ID>108</ID><BASE_PATH>/ds//108"
+        f"</BASE_PATH><TYPE>3</TYPE><TEMPLATE>{template}</TEMPLATE></DATASTORE>{more}</DS_DRIVER_ACTION_DATA>"
+    ).encode()
 
 
-@pytest.fixture(autouse=True)
-def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A register of our own, left when a test ends, and no handler of signals."""
-    monkeypatch.setenv("ONE_STORAGE_RUN_DIRECTORY", str(tmp_path / "running"))
-    monkeypatch.setattr("signal.signal", lambda *_arguments: None)
-    yield
-    while running._noted:
-        running._noted.pop().leave()
+def called(kind: str, action: str, given: list[str], data: bytes) -> Call:
+    with stdin(data):
+        return calls_ds.call(kind, action, given)
 
 
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Options of an action on VM 5, or of arguments, with this document on stdin."""
-
-    def asked(action: str, document: str, given: list[str] | None = None, root: str = "/nowhere") -> dict[str, Any]:
-        monkeypatch.setattr("plugins.plugin_utils.documents.read_stdin", document.encode)
-        return complete(calls_tm.call(action, given or HERE), Documents(datastore_108=STORE), root=root)
-
-    return asked
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("driver", ["qcow2", "shared", "ssh", "local"])
-def test_recorded_calls_are_understood(driver: str, action: str, ask: Any) -> None:
-    recorded = (CAPTURES / f"script-stdin.tm-{driver}-{action}.txt").read_text()
-    command = re.search(r"^CMD \S+ (.*)$", recorded, re.M)
-    assert command
-    document = recorded[recorded.index("<VM>") :].strip()
-    arguments = command[1].split()
-    given = ask(action, document, arguments)
-    path = arguments[0].split(":")[1].replace("//", "/")
-    assert (given["path"], given["datastore"]) == (path, path.rpartition("/")[0])
-    assert [item.partition(":")[0] for item in given["disks"]] == arguments[1].split(":")
-    assert (given["mode"], given["last_increment"]) == ("full", -1)
-    if action.startswith("pre"):
-        assert given["document"] == document
-    given["driver"] = driver
-    checked = _options.check("x", _actions.ACTIONS[f"tm_{action}"].options, given)
-    assert load("tm", driver).claims_for(action, checked)[0].key == f"vm-{arguments[4]}"
-
-
-def test_an_increment(ask: Any) -> None:
-    config = "<MODE>INCREMENT</MODE><INCREMENT_MODE>SNAPSHOT</INCREMENT_MODE><LAST_INCREMENT_ID>11</LAST_INCREMENT_ID>"
-    document = vm(config, "<SNAPSHOTS><DISK_ID>1</DISK_ID></SNAPSHOTS>")
-    assert ask("prebackup", document) == {
-        "datastore": "/var/lib/one/datastores/100",
-        "path": "/var/lib/one/datastores/100/5",
-        "disks": ["0:qcow2", "1:raw"],
-        "images": ["0:/var/lib/one/datastores/1/abc", "1:/var/lib/one/datastores/1/def"],
-        "persistent": ["1"],
-        "mode": "increment",
-        "increment_mode": "snapshot",
-        "last_increment": 11,
-        "document": document,
-        "nice": 7,
-        "cpu_quota": 50,
-        "backup_datastore_id": 108,
-    }
-
-
-def test_a_running_guest(ask: Any) -> None:
-    given = ask("prebackup_live", vm("<FS_FREEZE>agent</FS_FREEZE><MODE>INCREMENT</MODE>"))
-    assert (given["domain"], given["targets"]) == ("one-5", ["0:vda", "1:vdb"])
-    assert (given["freeze"], given["require_quiesce"], given["increment_mode"]) == ("agent", True, "cbt")
-
-
-def test_a_tpm(ask: Any) -> None:
-    given = ask("prebackup", vm(template=DISKS + "<TPM><MODEL>tpm-crb</MODEL></TPM>"))
-    assert (given["tpm"], given["vtpm_setup"]) == ("an-uuid", "/var/tmp/one/vmm/kvm/vtpm_setup")
-
-
-def test_the_base_path_of_backups(ask: Any, tmp_path: Path) -> None:
-    (tmp_path / "etc" / "datastore").mkdir(parents=True)
-    (tmp_path / "etc" / "datastore" / "datastore.conf").write_text('BACKUP_BASE_PATH="/srv/my backups"\n')
-    assert ask("prebackup", vm(), root=str(tmp_path))["backup_path"] == "/srv/my backups"
-
-
-@pytest.mark.parametrize(("more", "failed"), [("", False), ("<BACKUP_RESULT>FAILURE</BACKUP_RESULT>", True)])
-def test_the_outcome(ask: Any, more: str, failed: bool) -> None:
-    given = ask("postbackup", vm("<INTERACTIVE>YES</INTERACTIVE>", more))
-    assert given["failed"] is failed
-    assert "document" not in given
-
-
-def test_documents_in_base64_and_without_a_job_are_taken(ask: Any) -> None:
-    plain = ask("postbackup", vm())
-    encoded = base64.encodebytes(vm().encode()).decode()
-    assert ask("postbackup", encoded, [*HERE[:3], *HERE[4:]]) == plain
-    assert ask("postbackup", vm(), [HERE[0], "0:1:", *HERE[2:]]) == plain
+def options(call: Call, tmp_path: Path) -> dict[str, Any]:
+    """What the module gets, checked as it is there."""
+    found = complete(call, root=str(tmp_path / "remotes"))
+    return _options.check("x", _actions.ACTIONS[call.action].options, {"driver": "x", **found})
 
 
 @pytest.mark.parametrize(
-    ("document", "given", "said"),
+    ("kind", "template", "lead", "peer"),
     [
-        (vm("<INTERACTIVE>YES</INTERACTIVE>"), HERE, "Interactive backups (INTERACTIVE=YES) are not supported"),
-        (vm("<MODE>OFTEN</MODE>"), HERE, "MODE=OFTEN, and FULL and INCREMENT are supported"),
-        (vm("<INCREMENT_MODE>MAGIC</INCREMENT_MODE>"), HERE, "INCREMENT_MODE=MAGIC"),
-        (vm(), [HERE[0], "0:2", *HERE[2:]], "Disk 2 of VM 5 is kept by the driver ceph"),
-        (vm(), [HERE[0], "0:7", *HERE[2:]], "VM 5 has no disk 7"),
-        (vm(), [HERE[0], "0:x", *HERE[2:]], "'x' is not the id of a disk"),
-        (vm(), [*HERE[:4], "6", "100"], "belongs to VM 5, the call to VM 6"),
-        (vm().replace("<ID>5<", "<ID>6<"), HERE, "the document on stdin to another one"),
-        (vm(), [HERE[0] + "/disk.0", *HERE[1:]], "is not a VM's directory"),
-        (vm(), HERE[:4], "prebackup takes 6 arguments"),
-        ("", HERE, "There is no document on stdin"),
-        ("<VM", HERE, "not XML"),
-        (
-            vm(
-                "<MODE>INCREMENT</MODE><INCREMENT_MODE>SNAPSHOT</INCREMENT_MODE>",
-                "<SNAPSHOTS><DISK_ID>0</DISK_ID><SNAPSHOT><ID>0</ID></SNAPSHOT></SNAPSHOTS>",
-            ),
-            HERE,
-            "Disk 0 of VM 5 has snapshots, and increments by layers would destroy them",
-        ),
+        ("rsync", RSYNC, "host01", "bob@store"),
+        ("restic", RESTIC, "host01", "oneadmin@store"),
+        ("restic", RESTIC + S3, "host01", ""),
     ],
 )
-def test_what_cannot_be_is_said(ask: Any, document: str, given: list[str], said: str) -> None:
-    with pytest.raises(StorageError) as caught:
-        ask("prebackup", document, given)
-    assert said in sentence(caught.value)
-    assert not running._noted
+def test_a_backup_leads_on_the_vms_host(kind: str, template: str, lead: str, peer: str, tmp_path: Path) -> None:
+    call = called(kind, "backup", BACKUP, document(template))
+    placement = Placement("node", call.hosts, Settings(str(tmp_path)), "ds")
+    assert (placement.lead, placement.peer) == (lead, peer)
+    found = options(call, tmp_path)
+    assert found["source"] == "/var/lib/one/datastores/101/22/backup"
+    assert (found["vm_id"], found["backup_job_id"], found["datastore"]) == (22, -1, "/ds//108")
+    assert found["nice"] == (5 if kind == "rsync" else -1)
+    if kind == "restic":
+        assert found["repository_password"] == "a&b"
 
 
-def test_a_guest_that_cannot_be_held_as_asked(ask: Any) -> None:
-    with pytest.raises(Unsupported, match="FS_FREEZE=PRAYER"):
-        ask("prebackup_live", vm("<FS_FREEZE>PRAYER</FS_FREEZE>"))
-    with pytest.raises(Unsupported, match="need kvm or qemu, and this one has lxc"):
-        ask("prebackup_live", vm(more="<HISTORY_RECORDS><HISTORY><VM_MAD>lxc</VM_MAD></HISTORY></HISTORY_RECORDS>"))
+def test_a_bridge_leads_where_one_was_recorded(tmp_path: Path) -> None:
+    vm = "<BACKUPS><BACKUP_CONFIG><LAST_BRIDGE>bridge9</LAST_BRIDGE></BACKUP_CONFIG></BACKUPS>"
+    assert called("rsync", "backup", BACKUP, document(RSYNC, vm=vm)).hosts["lead"] == "bridge9"
 
 
-def test_a_repository_that_oned_does_not_know(ask: Any) -> None:
-    with pytest.raises(Missing, match="datastore 109"):
-        ask("prebackup", vm().replace("108", "109"))
+def test_a_backup_path_of_the_site(tmp_path: Path) -> None:
+    settings = tmp_path / "remotes" / "etc" / "datastore"
+    settings.mkdir(parents=True)
+    (settings / "datastore.conf").write_text('BACKUP_BASE_PATH="/srv/backups"\n')
+    found = options(called("rsync", "backup", BACKUP, document(RSYNC)), tmp_path)
+    assert found["source"] == "/srv/backups/22/backup"
 
 
-def test_a_second_backup_is_refused_and_the_first_can_be_found(ask: Any) -> None:
-    ask("prebackup", vm())
-    records = running.find(context().settings, "one-5")
-    assert [(record["vm"], record["action"]) for record in records] == [(5, "prebackup")]
-    with pytest.raises(Busy, match="VM 5 is being backed up already"):
-        ask("prebackup_live", vm())
-    ask("postbackup", vm())
+def test_a_job_and_five_arguments(tmp_path: Path) -> None:
+    of_job = [*BACKUP[:3], "4", *BACKUP[4:]]
+    assert options(called("rsync", "backup", of_job, document(RSYNC)), tmp_path)["backup_job_id"] == 4
+    older = [*BACKUP[:3], *BACKUP[4:]]
+    found = options(called("rsync", "backup", older, document(RSYNC)), tmp_path / "again")
+    assert (found["vm_id"], found["backup_job_id"]) == (22, -1)
 
 
-def test_a_signal_ends_it_with_a_sentence() -> None:
-    with pytest.raises(Cancelled, match="The backup was cancelled"):
-        running._cancelled(15, None)
+@pytest.mark.parametrize("action", ["rm", "ls", "monitor", "increment_flatten"])
+@pytest.mark.parametrize(
+    ("kind", "template", "lead"),
+    [("rsync", RSYNC, "bob@store"), ("restic", RESTIC, "oneadmin@store"), ("restic", RESTIC + S3, "")],
+)
+def test_all_else_leads_where_the_repository_lies(
+    action: str, kind: str, template: str, lead: str, tmp_path: Path
+) -> None:
+    keep = "<EXTRA_DATA><KEEP_LAST>3</KEEP_LAST></EXTRA_DATA>"
+    call = called(kind, action, ["7"], document(template, IMAGE + CHAIN, keep))
+    placement = Placement("node", call.hosts, Settings(str(tmp_path)), "ds")
+    assert (placement.lead, placement.peer, placement.here) == (lead, "", not lead)
+    found = options(call, tmp_path)
+    if action != "monitor":
+        assert found["increments"] == ["9:aaaaaa", "10:bbbbbb"], "by number, not as text"
+        assert found["vm_id"] == 0
+    if action == "increment_flatten":
+        assert found["keep_last"] == 3
 
 
-@pytest.mark.parametrize("name", ["pre_backup", "pre_backup_live", "post_backup", "post_backup_live"])
-def test_older_names(name: str) -> None:
-    assert Wrapper(f"/var/lib/one/remotes/tm/qcow2/{name}").action == name.replace("_", "", 1)
+def test_a_server_that_is_this_machine(tmp_path: Path) -> None:
+    import pwd
+
+    settings = Settings(str(tmp_path))
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert Placement("node", {"lead": f"{me}@{os.uname().nodename}"}, settings, "ds").here
+    assert not Placement("node", {"lead": f"another@{os.uname().nodename}"}, settings, "ds").here
+    assert Placement("node", {"lead": "host01", "peer": f"{me}@host01"}, settings, "ds").peer == ""
+
+
+def test_stat_ends_before_oned_stops_waiting(tmp_path: Path) -> None:
+    path = "<PATH>rsync://108//0:aaaaaa/ds/108/5/aaaaaa/disk.0.0</PATH>"
+    call = called("rsync", "stat", ["0"], document(RSYNC, path))
+    found = call.complete(Context(Oned(), Settings(str(tmp_path))), False)
+    assert max(found["command_timeout"], found["stall_timeout"], found["lock_timeout"]) <= 70
+    assert found["datastore"] == "/ds//108"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), [(["7"], -1), (["-i", "0", "7"], 0), (["--increment", "9"], 9), (["-i", "-1", "7"], -1)]
+)
+def test_which_increment_is_listed(words: list[str], wanted: int, tmp_path: Path) -> None:
+    call = called("rsync", "ls", words, document(RSYNC))
+    assert options(call, tmp_path)["increment_id"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "template", "said"),
+    [
+        ("backup", [], RSYNC, "backup takes 6 arguments"),
+        ("backup", ["host01", *BACKUP[1:]], RSYNC, "is not the directory of a VM"),
+        ("backup", ["host01:/a/../b", *BACKUP[1:]], RSYNC, "contains '..'"),
+        ("backup", BACKUP, "", "Datastore 108 has no RSYNC_HOST"),
+        ("backup", BACKUP, RSYNC + "<RSYNC_ARGS>'</RSYNC_ARGS>", "RSYNC_ARGS of the datastore has an open quote"),
+        ("ls", ["-i", "x"], RSYNC, "'x' is not the id of a backup's increment"),
+        ("ls", ["-i"], RSYNC, "'' is not the id of a backup's increment"),
+        ("rm", ["1", "2"], RSYNC, "rm takes 0 to 1 arguments"),
+        ("cp", ["7"], RSYNC, "ds/rsync cp: Operation not supported"),
+    ],
+)
+def test_calls_that_are_none(action: str, given: list[str], template: str, said: str) -> None:
+    kind: type[StorageError] = Unsupported if action == "cp" else BadCall
+    with pytest.raises(kind) as caught:
+        called("rsync", action, given, document(template))
+    assert said in str(caught.value)
