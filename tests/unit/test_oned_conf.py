@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lab.oned import stock
@@ -203,6 +203,7 @@ def test_what_cannot_be_read_or_written_is_told_and_stays(
 _NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True), min_size=1, max_size=6, unique=True)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(there=_NAMES, wanted=_NAMES, tail=st.sampled_from(["", "\n", "\n\n# end", "\nA = b\n"]))
 def test_whatever_is_added_can_be_taken_out(there: list[str], wanted: list[str], tail: str) -> None:
     text = f'TM_MAD = [ ARGUMENTS = "-d {",".join(there)} -t 3" ]\nDATASTORE_MAD = [ ARGUMENTS = "-t 1" ]{tail}'
