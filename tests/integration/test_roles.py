@@ -148,6 +148,20 @@ def test_a_canary_that_fails_stops_all(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"one_storage_prefix": "Bad-"}, "'Bad-' cannot begin the names of drivers"),
+        ({"one_storage_with": ["/nonexistent"]}, "/nonexistent has no drivers"),
+        ({"one_storage_state": "gone"}, "must be one of: present, absent"),
+    ],
+)
+def test_what_cannot_be_deployed_changes_nothing(site: Site, given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        site.deploy("-e", json.dumps(given))
+    assert site.everything() == {} and site.conf.read_text() == CONF
+
+
+@pytest.mark.parametrize(
     ("family", "names"),
     [
         ("Debian", {"python3-libvirt", "python3-lxml", "qemu-utils", "restic", "rsync", "openssh-client"}),
