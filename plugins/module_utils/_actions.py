@@ -212,6 +212,18 @@ _CONFINED: Spec = {
     "memory_max_mb": _number(-1),
 }
 
+#: What nobody knows in a datastore, and what is done with it. Times in seconds.
+_ORPHANS: Spec = {
+    **_DATASTORE,
+    "known": _list(),
+    "state": _text("report", choices=["report", "quarantined", "restored", "purged"]),
+    "names": _list(),
+    "min_age": _number(86400),
+    "since": _number(0),
+    "stamp": _text(""),
+    "keep": _number(604800),
+}
+
 ACTIONS: dict[str, Action] = {
     "ds_cp": Action(
         "ds",
@@ -304,7 +316,13 @@ ACTIONS: dict[str, Action] = {
         {"datastore_id": _number(required=True), "keep_last": _number(required=True), "format": _text("raw")},
     ),
     "ds_backup_verify": Action(
-        "ds", "backup_verify", _COMMON, _DATASTORE, _REPOSITORY, _KEPT, {"contents": _flag(True)}
+        "ds",
+        "backup_verify",
+        _COMMON,
+        _DATASTORE,
+        _REPOSITORY,
+        _KEPT,
+        {"contents": _flag(True), "restore": _text("none", choices=["none", "last", "all"])},
     ),
     "ds_clone": Action(
         "ds",
@@ -321,6 +339,15 @@ ACTIONS: dict[str, Action] = {
     "ds_snap_delete": Action("ds", "snap_delete", _COMMON, _SNAPSHOT, {"allow_orphans": _flag(False)}),
     "ds_snap_revert": Action("ds", "snap_revert", _COMMON, _SNAPSHOT),
     "ds_snap_flatten": Action("ds", "snap_flatten", _COMMON, _SNAPSHOT),
+    "ds_digest": Action(
+        "ds",
+        "digest",
+        _COMMON,
+        _DATASTORE,
+        {"source": _text(required=True), "format": _text("raw", choices=_ALL_FORMATS)},
+    ),
+    "ds_orphans": Action("ds", "orphans", _COMMON, _ORPHANS),
+    "tm_orphans": Action("tm", "orphans", _COMMON, _ORPHANS),
     "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE, _REPOSITORY),
     "ds_export": Action(
         "ds",

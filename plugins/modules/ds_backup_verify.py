@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ds_backup_verify
-short_description: compare the backups of a chain with their manifests
+short_description: compare the backups of a chain with their manifests, and try to restore them
 version_added: 0.1.0
 description:
   - Compares each backup of a chain with the manifest that was made with it, and the manifests with each other. It finds
@@ -35,7 +35,17 @@ options:
       - Without it, names and sizes are compared, which takes seconds.
     type: bool
     default: true
+  restore:
+    description:
+      - Which backups are restored to try it. V(last) is the last one of the chain, V(all) is each of them.
+      - A disk is put together as a restore does it, checked by qemu-img, and removed. This takes room for three times the
+        files of the largest disk in O(repository_tmp_dir), and no longer than a restore.
+      - Nothing of it stays, and the module says that it changed nothing. In check mode it says what it would restore.
+    type: str
+    choices: [none, last, all]
+    default: none
 requirements:
+  - qemu-img on the lead, with O(restore)
   - C(restic) on the lead, with O(driver=restic)
 seealso:
   - module: one_storage.drivers.ds_backup
@@ -55,6 +65,14 @@ EXAMPLES = r"""
   ansible.builtin.fail:
     msg: "{{ found.backups | map(attribute='problems') | flatten | join(', ') }}"
   when: not found.sound
+
+- name: Could they be restored?
+  one_storage.drivers.ds_backup_verify:
+    driver: rsync
+    datastore: /var/lib/one/datastores/100
+    vm_id: 13
+    increments: ["0:6da1c7", "1:06132a"]
+    restore: all
 """
 
 RETURN = r"""
@@ -98,13 +116,19 @@ backups:
       type: str
       returned: always
       sample: agent
+    restored:
+      description: Disks that were restored and are sound, by their ids, and V(tpm).
+      type: list
+      elements: str
+      returned: always
+      sample: ['0', '1']
     bytes:
       description: Sum of the sizes of its files.
       type: int
       returned: always
       sample: 1262485504
 actions:
-  description: Always empty, as the module only looks.
+  description: What was restored to try it. Empty without O(restore).
   returned: success
   type: list
   elements: str

@@ -48,7 +48,7 @@ class Backups(Driver):
 
     kind = "ds"
     peer_actions = ("backup",)
-    looking = ("stat", "ls", "monitor", "restore", "backup_verify")
+    looking = ("stat", "ls", "monitor", "restore")
     answering = ("backup", "increment_flatten")
 
     # ---------------------------------------------------------------- the repository
@@ -66,7 +66,7 @@ class Backups(Driver):
         return opened(request.site, place)
 
     @staticmethod
-    def _chain(options: dict[str, Any]) -> list[Increment]:
+    def chain_of(options: dict[str, Any]) -> list[Increment]:
         """The increments of a backup, the oldest first; numbers rise."""
         found = []
         for item in options["increments"]:
@@ -138,7 +138,7 @@ class Backups(Driver):
             manifests.check(folder, told, contents=False)
         return []
 
-    def _check_space(self, request: Request, path: str, size: int, where: str = PEER) -> None:
+    def check_space(self, request: Request, path: str, size: int, where: str = PEER) -> None:
         """``NoSpace`` unless the file system of *path* has room for so many bytes.
 
         :param path: of what may not be there yet.
@@ -214,7 +214,7 @@ class Backups(Driver):
 
     def selected(self, options: dict[str, Any]) -> list[Increment]:
         """The chain up to the increment that is asked for; -1 stands for the last one."""
-        chain, wanted = self._chain(options), options["increment_id"]
+        chain, wanted = self.chain_of(options), options["increment_id"]
         if wanted >= 0:
             chain = [increment for increment in chain if increment.number <= wanted]
             if not chain or chain[-1].number != wanted:
@@ -243,18 +243,28 @@ class Backups(Driver):
         return found
 
     def backup_verify(self, request: Request) -> Reply:
-        """Compare every backup of a chain with its manifest, and the manifests with each other."""
-        from .backups_verify import verify
+        """Compare every backup of a chain with its manifest, and the manifests with each other; rehearse a restore."""
+        from .backups_verify import rehearsal, verify
 
         self.needs_vm(request.options)
-        return verify(request, self.repository(request), self._chain(request.options))
+        repository, chain = self.repository(request), self.chain_of(request.options)
+        steps = [] if request.ran else rehearsal(request, self, repository, chain)
+        return Plan(steps) if steps else verify(request, repository, chain)
+
+    def claims_backup_verify(self, options: dict[str, Any]) -> list[Claim]:
+        """Who only looks claims nothing; the journal of a rehearsal leads to its scratch folder."""
+        if options["restore"] == "none":
+            return []
+        self.needs_vm(options)
+        root = clean_path(options["datastore"], "datastore")
+        return [Claim(LEAD, root, f"verify-{options['vm_id']}-{options['backup_job_id']}")]
 
     # ---------------------------------------------------------------- flatten
 
     def _flattens(self, request: Request) -> tuple[list[Increment], list[Increment]]:
         """The increments that are merged, and those that stay; none when there is nothing to do (contract-ds 10.4)."""
         self.needs_vm(request.options)
-        chain, last = self._chain(request.options), request["keep_last"]
+        chain, last = self.chain_of(request.options), request["keep_last"]
         if last < 1:
             raise BadCall(f"KEEP_LAST is {last}: at least one increment has to be kept")
         if request["format"] == "rbd":

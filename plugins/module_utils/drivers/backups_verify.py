@@ -1,19 +1,24 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether backups are what they were when they were made: each against its manifest, and the chain as a whole."""
+"""Whether backups are what they were when they were made: each against its manifest, the chain as a whole, and if it
+is asked for, a restore that is rehearsed in a scratch folder."""
 
 from __future__ import annotations
 
+import os
+
 from .._errors import StorageError
+from ..steps.base import LEAD
 from ..tools import manifest as manifests
-from .base import Answer, Request
+from .base import Answer, Request, clean_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..steps.base import Step
     from ..tools.repositories import Repository, Stored
-    from .backups import Increment
+    from .backups import Backups, Increment
     from .base import Reply
 
 
@@ -23,8 +28,49 @@ def verify(request: Request, repository: Repository, chain: list[Increment]) -> 
     before: dict[str, Any] | None = None
     for index, increment in enumerate(chain):
         row, before = _row(request, repository, increment, index == 0, before)
+        tried = request.site.figures.get("rehearsed", {}).get(increment.number, {})
+        row["restored"] = tried.get("disks", [])
+        row["problems"] += tried.get("problems", [])
         rows.append(row)
-    return Answer(backups=rows, sound=not any(row["problems"] for row in rows))
+    # what a rehearsal wrote is gone again
+    return Answer(changed=False, backups=rows, sound=not any(row["problems"] for row in rows))
+
+
+def rehearsal(request: Request, driver: Backups, repository: Repository, chain: list[Increment]) -> list[Step]:
+    """Steps that restore each disk of the last backup, or of all of them, to a scratch folder, one after the other."""
+    from ..steps.merging import MakeScratch
+    from ..steps.rehearse import RehearseRestore
+
+    if request["restore"] == "none":
+        return []
+    top = clean_path(request["repository_tmp_dir"], "temporary folder")
+    scratch = os.path.join(top, f"one_storage-rehearsal-{request.site.run}")
+    desk = os.path.dirname(request.shop(driver.claims_backup_verify(request.options)[0]))
+    steps: list[Step] = []
+    sizes: dict[str, int] = {}
+    for index, increment in enumerate(chain):
+        try:
+            files = repository.files(increment.reference)
+            told = repository.manifest(increment.reference, files) or {"files": {}}
+        except StorageError:
+            # it is told by the look that follows
+            continue
+        disks = [file for file in files if manifests.disk_of(file.name) or file.name == manifests.TPM]
+        for file in disks:
+            disk = file.name.split(".")[1]
+            sizes[disk] = sizes.get(disk, 0) + file.size
+        if not disks or (index < len(chain) - 1 and request["restore"] == "last"):
+            continue
+        kind = "rbd" if any(file.name.endswith((".rbd2", ".rbdiff")) for file in disks) else ""
+        asked = Request(request.action, {**request.options, "datastore_id": 0, "format": kind}, request.site)
+        for url in driver.urls(asked, chain[: index + 1], disks).values():
+            size = told["files"].get(os.path.basename(url), {}).get("virtual_size", 0)
+            steps.append(RehearseRestore(LEAD, repository.place, desk, increment.number, url, size, scratch))
+    if not steps:
+        return []
+    # the files, what they are merged to, and what is made of that
+    driver.check_space(request, top, 3 * max(sizes.values()), LEAD)
+    return [MakeScratch(LEAD, scratch, top), *steps]
 
 
 def _row(

@@ -57,11 +57,11 @@ class Restic(Backups):
         place = repository.place
         desk = os.path.dirname(request.shop(self.claims_backup(request.options)[0]))
         if self._is_far(request):
-            self._check_space(request, place["path"], size, PEER)
+            self.check_space(request, place["path"], size, PEER)
             there = lies_at(request.site.host(PEER), os.path.join(place["path"], identity(place)))
         else:
             if not repository.url.startswith("s3:"):
-                self._check_space(request, place["path"], size, LEAD)
+                self.check_space(request, place["path"], size, LEAD)
             there = repository.exists()
         if not there:
             steps.append(MakeRepository(LEAD, place, desk))
@@ -91,7 +91,7 @@ class Restic(Backups):
     def rm(self, request: Request) -> Reply:
         """Forget every snapshot of a backup and give the room back; those that are gone are fine (contract-ds 12.4)."""
         repository = self.repository(request)
-        references = [repository.check_reference(increment.reference) for increment in self._chain(request.options)]
+        references = [repository.check_reference(increment.reference) for increment in self.chain_of(request.options)]
         repository.pruning()
         there = repository.known(references) if repository.exists() else []
         if not there:
@@ -194,7 +194,7 @@ class Restic(Backups):
                 name = os.path.join(folder, file.name)
                 wanted.append([newest.reference, file.path, name, digests[-1].get(file.name, "")])
         size = sum(file.size for found in work.values() for _index, file in found)
-        self._check_space(request, os.path.dirname(scratch), 2 * size, LEAD)
+        self.check_space(request, os.path.dirname(scratch), 2 * size, LEAD)
         tags = [f"one-{vm}", _replaces(newest.reference)]
         return [
             MakeScratch(LEAD, scratch, os.path.dirname(scratch)),

@@ -54,7 +54,7 @@ class Rsync(Backups):
         vm_folder = os.path.join(root, str(request["vm_id"]))
         if request.ran:
             return self._kept(request, os.path.join(vm_folder, self._reference), names, there)
-        self._check_space(request, root, size, there)
+        self.check_space(request, root, size, there)
         self._reference = self._free(request, vm_folder, there)
         part = os.path.join(request.shop(home[1]), self._reference)
         desk = os.path.dirname(request.shop(home[0]))
@@ -94,7 +94,7 @@ class Rsync(Backups):
         """Remove every increment of a backup; those that are gone are fine (contract-ds 11.3)."""
         claim = self.claims_rm(request.options)[0]
         steps: list[Step] = []
-        for increment in self._chain(request.options):
+        for increment in self.chain_of(request.options):
             folder = self._folder(request, increment)
             if request.look(folder):
                 aside = os.path.join(request.shop(claim), increment.reference)
@@ -165,7 +165,7 @@ class Rsync(Backups):
         part = os.path.join(shop, "merged")
         final = self._folder(request, newest)
         size = sum(file.size for found in work.values() if len(found) > 1 for _index, file in found)
-        self._check_space(request, root, size, LEAD)
+        self.check_space(request, root, size, LEAD)
         steps: list[Step] = []
         for found in work.values():
             paths = [file.path for _index, file in found]

@@ -211,6 +211,47 @@ def test_a_chain_that_stock_merged_goes_on(folder: Path) -> None:
 # ---------------------------------------------------------------- verify
 
 
+@pytest.mark.parametrize(
+    "kind, count",
+    [("rsync", 2), pytest.param("restic", 1, id="restic-short"), pytest.param("restic", 2, marks=pytest.mark.full)],
+)
+def test_a_restore_is_rehearsed(keeping: Keeping, count: int) -> None:
+    """Every disk of every backup, with nothing left of it."""
+    disks = (0, 10) if count > 1 else (0,)
+    keeping.fill(count, disks=disks, tpm=b"a TPM")
+    names = [*map(str, disks), "tpm"]
+    found = keeping.verify(restore="all", contents=False)
+    assert found["sound"] and not found["changed"] and keeping.is_tidy()
+    assert [row["restored"] for row in found["backups"]] == [names] * count
+    assert any(f"restore disk {disks[-1]} of" in step for step in found["actions"])
+    if count > 1:
+        last = keeping.verify(restore="last", contents=False)
+        assert [row["restored"] for row in last["backups"]] == [[], names]
+    shown = explained("ds_backup_verify", **keeping.options, increments=keeping.chain, restore="last")
+    assert len([step for step in shown["actions"] if "restore" in step]) == len(names) and keeping.is_tidy()
+
+
+def test_what_cannot_be_restored_is_told(folder: Path) -> None:
+    keeping = Keeping(folder, "rsync")
+    keeping.fill(3, disks=(0, 1))
+    references = [word.partition(":")[2] for word in keeping.chain]
+    with open(keeping.base / str(VM) / references[1] / "disk.1.1", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    found = keeping.verify(restore="all", contents=False)
+    assert [row["restored"] for row in found["backups"]] == [["0", "1"], ["0"], ["0"]] and not found["sound"]
+    for row in found["backups"][1:]:
+        assert row["problems"][0].startswith("Disk 1 cannot be restored: ") and "SHA-256" in row["problems"][0]
+    assert keeping.is_tidy()
+    # an image that was made so: its manifest tells the truth about it, and it is none that shows a disk
+    (keeping.base / str(VM) / references[0] / "disk.0.0").write_bytes(b"QFI\xfb" + bytes(500))
+    kept = keeping.base / str(VM) / references[0]
+    manifests.write(str(kept), manifests.build(str(kept), "x", VM, disks={}))
+    found = keeping.verify(restore="all")
+    assert [row["restored"] for row in found["backups"]] == [["1"], [], []] and keeping.is_tidy()
+    assert "Disk 0 cannot be restored" in found["backups"][0]["problems"][0]
+
+
 def alter(keeping: Keeping, number: int) -> None:
     """Change a byte of what is stored of an increment."""
     reference = keeping.chain[number].partition(":")[2]
