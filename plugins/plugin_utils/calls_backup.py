@@ -132,6 +132,7 @@ def _backup(kind: str, given: list[str], data: Data) -> Call:
             **({"repository_program": context.settings.text("RESTIC", "restic")} if kind == "restic" else {}),
             "datastore": need(data.store, "BASE_PATH"),
             "datastore_id": number(data.store, "ID"),
+            "limit_rate": data.setting("LIMIT_TRANSFER_BW").strip(),
             "source": backup_folder(context, folder, vm),
             "vm_id": vm,
             "backup_job_id": of_job,

@@ -17,6 +17,7 @@ from ..steps.store import Describe, opened
 from ..tools import manifest as manifests
 from ..tools.confinement import limits_of
 from ..tools.repositories import place_of
+from ..tools.sources import rate_of
 from .base import Answer, Driver, Plan, Request, base, clean_path, parent
 from .space import megabytes
 
@@ -58,6 +59,10 @@ class Backups(Driver):
         found = place_of(options, clean_path(options["datastore"], "datastore"), self.name)
         user, _at, host = (options.get("peer") or "").rpartition("@")
         found.update(host=host, user=user, ciphers=options.get("ciphers", ""))
+        rate = rate_of(options.get("limit_rate") or "")
+        if rate and found["bandwidth"] <= 0:
+            # rsync and restic count in KiB
+            found["bandwidth"] = max(rate >> 10, 1)
         return found
 
     def repository(self, request: Request) -> Repository:

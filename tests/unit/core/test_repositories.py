@@ -191,7 +191,7 @@ def test_stored_increments_are_not_written_to(folder: Path) -> None:
 
 
 def test_a_chain_that_stock_merged_goes_on(folder: Path) -> None:
-    """Stock commits into the first, gives it the last one's name, and leaves that one's manifest (contract-ds 11.7)."""
+    """Stock commits into the first, gives it the last one's name, leaves that one's manifest (contract-ds 11.7)."""
     keeping = Keeping(folder, "rsync")
     keeping.fill(4)
     folders = [keeping.base / str(VM) / word.partition(":")[2] for word in keeping.chain]
@@ -446,6 +446,24 @@ def test_other_arguments_of_rsync_are_taken(folder: Path) -> None:
     keeping.prepare(0)
     act("ds_backup", **keeping.backup_options, repository_args=["-az", "--bwlimit=100000"])
     assert len(keeping.references()) == 1
+
+
+@pytest.mark.parametrize(("kind", "given"), [("rsync", "--bwlimit=512"), ("restic", "--limit-upload=512")])
+def test_a_limit_of_the_transfer_is_given_to_the_tool(folder: Path, kind: str, given: str) -> None:
+    """A tool in between writes down how it is called."""
+    keeping = Keeping(folder, kind)
+    keeping.prepare(0)
+    (folder / "bin").mkdir()
+    program = folder / "bin" / kind
+    program.write_text(f'#!/bin/sh\necho "$@" >>{folder}/seen\nexec /usr/bin/{kind} "$@"\n')
+    program.chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}/bin:{before}"
+    try:
+        act("ds_backup", **keeping.backup_options, limit_rate="512K")
+    finally:
+        os.environ["PATH"] = before
+    assert given in (folder / "seen").read_text()
 
 
 def test_the_size_of_a_disk_comes_from_the_document_alone() -> None:
