@@ -79,9 +79,12 @@ class Qcow2(Backups, Restoring, Migrating, LiveSaving, VmMonitor):
         return made if size else made + self._grown(request, layer, "qcow2")
 
     def marker(self, request: Request, disk: Disk) -> list[Step]:
-        """Steps that say who monitors this datastore: not the host, so a marker there goes (contract-tm 5.4)."""
+        """Steps that say who monitors this datastore: not the host, so a marker there goes (contract-tm 5.4).
+
+        A kernel or an initrd says nothing: oned calls its own driver, whatever the system datastore's is.
+        """
         path = os.path.join(disk.datastore, ".monitor")
-        if not request.look(path):
+        if not disk.name.startswith("disk.") or not request.look(path):
             return []
         shop = request.shop(Claim(LEAD, disk.datastore, disk.key))
         return [SetAside(LEAD, path, os.path.join(shop, "monitor"), disk.datastore, "marker")]

@@ -96,7 +96,8 @@ class Ssh(Backups, Restoring, MigratingOver, LiveSavingOver, VmMonitor):
             part = os.path.join(shop, disk.name)
             steps.append(Resize(PEER, part, request["format"], request["size"], allocate=not request["sparse"]))
         steps += publish(request, disk, PEER, snap=snaps)
-        return Plan(steps + marker(request, disk.datastore, PEER))
+        # a kernel or an initrd says nothing of the system datastore: oned calls its own driver for it
+        return Plan(steps + (marker(request, disk.datastore, PEER) if disk.name.startswith("disk.") else []))
 
     ln = clone
 

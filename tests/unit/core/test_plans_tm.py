@@ -371,6 +371,21 @@ def ends(world: World, old: str, new: str) -> dict[str, Any]:
     return {**datastores, "source": world.root / old, "destination": world.root / new}
 
 
+@pytest.mark.parametrize("name", ["kernel", "initrd"])
+@pytest.mark.parametrize("driver", [QCOW2, SSH], ids=str)
+@pytest.mark.parametrize("before", ["", "ssh\n"])
+def test_who_monitors_is_not_for_a_kernel_to_say(world: World, driver: dict[str, Any], name: str, before: str) -> None:
+    """oned calls the driver of the kernel's own datastore, which may not be that of the system datastore."""
+    world.raw()
+    marker = world.system / ".monitor"
+    if before:
+        marker.write_text(before)
+    given = {"datastore": world.system, "source": world.images / PLAIN, "destination": world.disk(name)}
+    act("tm_clone", **driver, **given)
+    assert world.disk(name).exists()
+    assert (marker.read_text() if marker.exists() else "") == before
+
+
 RECEIPT = "note what was made in /101/.one_storage/vm-5.arrived"
 
 
