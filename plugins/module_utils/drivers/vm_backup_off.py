@@ -25,7 +25,7 @@ import os
 
 from .._errors import BadCall, Missing, Refused, StorageError
 from ..steps.base import LEAD
-from ..steps.files import Discard, MakeDirectory, MakeLink, Publish, Replace
+from ..steps.files import Discard, LinkInPlace, MakeDirectory, MakeLink, Publish, Replace
 from ..tools import bitmaps, chain
 from .base import Answer, Plan, base, parent
 
@@ -329,6 +329,4 @@ def _own_link(stack: Stack) -> Step:
 def relinked(stack: Stack, top: str) -> Step:
     """The step that lets the disk's name lead to a layer, for good: the guest may have written to it by the time that
     somebody finds out that we died."""
-    from ..steps.marks import LinkInPlace
-
     return LinkInPlace(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target)

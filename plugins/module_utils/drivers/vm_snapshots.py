@@ -14,7 +14,7 @@ import os
 
 from .._errors import BadCall, Refused, Unsupported
 from ..steps.base import LEAD
-from ..steps.files import Discard, MakeDirectory, MakeLink, Publish, PublishForGood
+from ..steps.files import Discard, LinkInPlace, MakeDirectory, MakeLink, Publish, PublishForGood
 from ..steps.layers import Mark, NewLayer, TakeOver
 from ..tools import chain
 from .base import Answer, Plan, Request, base
@@ -97,7 +97,7 @@ class Snapshots(VmFiles):
             steps.append(Mark(LEAD, marker, stack.active + "\n", stack.root, host.read(marker)))
         steps += stack.followed(top)
         # last of all: once the disk leads to the new layer a guest may write to it, and a way back would lose that
-        steps.append(MakeLink(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target))
+        steps.append(LinkInPlace(LEAD, stack.disk.path, stack.name_of(top), stack.disk.datastore, stack.target))
         return Plan(steps)
 
     def _copy(self, request: Request, stack: Stack, number: int) -> Reply:

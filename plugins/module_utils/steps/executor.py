@@ -236,6 +236,9 @@ class Executor:
         if self._stopped():
             raise Cancelled("The caller went away before the action had ended")
         if step.done(self.site):
+            # nothing of ours to take back, and part of the whole all the same
+            journal.mark("there", number)
+            fault_point(self._fault, f"{number}+")
             return
         evidence = step.evidence(self.site)
         vars(step).update(evidence)
@@ -355,7 +358,9 @@ def settle(
             step.ended(site)
     else:
         # a machine that lost power may have lost the removal of a journal whose work was whole
-        whole = len(begun) == len(found.steps) and all(step.done(site) for step in here if step.changes())
+        whole = len(begun) + len(found.there) == len(found.steps) and all(
+            step.done(site) for step in here if step.changes()
+        )
         if keeps or not whole:
             for step in reversed(here):
                 if isinstance(step, Publish) and not keeps:

@@ -210,6 +210,21 @@ class MakeLink(Step):
         return None if f"/{HIDDEN}/" in self.path else (self.path, f"link to {self.target}")
 
 
+class LinkInPlace(MakeLink):
+    """Let a disk's name lead elsewhere, for good: a guest may write there before anybody finds out that we died.
+
+    What had the name, a file or a link, is left to its other names.
+    """
+
+    kind: ClassVar[str] = "link-in-place"
+    final = True
+
+    def undo(self, site: Site) -> None:
+        spare = spare_of(self.path)
+        if site.host(self.where).stat(spare):
+            site.host(self.where).remove(spare, self.inside)
+
+
 class WriteFile(Step):
     """Write a small text file.
 

@@ -47,7 +47,7 @@ class Journal:
             os.close(folder)
 
     def mark(self, what: str, number: int, evidence: dict[str, Any] | None = None, durable: bool = False) -> None:
-        """Note that a step begins or is done, with what is needed to know its work again."""
+        """Note that a step begins, is done or was done before, with what is needed to know its work again."""
         self._line({what: number, "evidence": evidence} if evidence else {what: number})
         if durable:
             os.fsync(self._handle)
@@ -93,6 +93,8 @@ class Found:
         self.head: dict[str, Any] = {}
         self.steps: list[Step] = []
         self.begun: set[int] = set()
+        #: Steps that had nothing to do.
+        self.there: set[int] = set()
         self.ended = False
         self.written = os.stat(path).st_mtime
         with open(path, "rb") as file:
@@ -117,6 +119,8 @@ class Found:
         elif "begin" in record:
             self.begun.add(int(record["begin"]))
             vars(self.steps[int(record["begin"])]).update(record.get("evidence") or {})
+        elif "there" in record:
+            self.there.add(int(record["there"]))
         elif "ended" in record:
             self.ended = True
 

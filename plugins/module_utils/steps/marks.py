@@ -8,7 +8,6 @@ import os
 
 from .._errors import StorageError
 from .base import Site, Step
-from .files import MakeLink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,17 +139,3 @@ class OneMoreName(Step):
 
     def changes(self) -> tuple[str, str] | None:
         return self.path, "file"
-
-
-class LinkInPlace(MakeLink):
-    """Let a disk's name lead elsewhere, for good. What had the name, a file or a link, is left to its other names."""
-
-    kind: ClassVar[str] = "link-in-place"
-    final = True
-
-    def undo(self, site: Site) -> None:
-        from ..tools.host import spare_of
-
-        spare = spare_of(self.path)
-        if site.host(self.where).stat(spare):
-            site.host(self.where).remove(spare, self.inside)
