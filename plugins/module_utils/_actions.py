@@ -461,6 +461,18 @@ ACTIONS: dict[str, Action] = {
     ),
     "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
     "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
+    "tm_backup_doctor": Action(
+        "tm",
+        "backup_doctor",
+        _COMMON,
+        _BACKUP,
+        {
+            "domain": _text(""),
+            "targets": _list(),
+            "libvirt_uri": _text("qemu:///system"),
+            "repair": _flag(False),
+        },
+    ),
     "tm_restore": Action(
         "tm",
         "restore",

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Corrupt, Missing
+from .._errors import Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish
 from .base import Answer, Plan, Request, base, clean_path, parent
+from .fs_digest import Digests
 from .fs_export import Exports
-from .fs_images import existing
+from .fs_images import existing, foreign
 from .fs_import import Imports
 from .fs_snapshots import Snapshots, top_of
-from .space import totals
+from .orphans import Orphans
+from .space import Files, totals
 from .vm_files import check_fs, check_size, empty_image
 
 TYPE_CHECKING = False
@@ -23,15 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..steps.base import Step
-    from ..tools.host import Host
     from .base import Reply
 
 
-class Fs(Imports, Exports, Snapshots):
+class Fs(Imports, Exports, Snapshots, Digests, Files, Orphans):
     """Images as files. Each group of actions has a file of its own."""
 
     peer_actions = ("clone",)
-    looking = ("stat", "monitor")
+    looking = ("stat", "monitor", "digest")
     answering = ("cp", "mkfs", "clone", "export")
 
     # ------------------------------------------------------------ mkfs
@@ -86,7 +87,7 @@ class Fs(Imports, Exports, Snapshots):
             top = top_of(host, origin, "qcow2")
             chained = len(chain.layers(host, top, [parent(origin)])) > 1 or chained
         changes = chained or wanted != request["format"]
-        read = _foreign(host, top, request["format"]) if changes else {}
+        read = foreign(host, top, request["format"]) if changes else {}
         if not request["peer"]:
             copy: Step = CopyFile(LEAD, top, part, root)
             if changes:
@@ -120,21 +121,3 @@ class Fs(Imports, Exports, Snapshots):
     def monitor(self, request: Request) -> Reply:
         """Total, used and free MB of the datastore's file system (contract-ds 8.6)."""
         return Answer(**totals(request))
-
-
-def _foreign(host: Host, path: str, image_format: str) -> dict[str, Any]:
-    """How an image is converted; one of a format that can name other files is looked at before (rule 10).
-
-    Raw names none, and of qcow2 the chain was followed. The others may have come by drivers that did not look.
-    """
-    from ..tools import image_header
-
-    if image_format in ("raw", "qcow2"):
-        return {}
-    head = bytes.fromhex(host.head(path, image_header.HEAD_BYTES))
-    found = image_header.refuse_unsafe(head, path)
-    # a vpc of fixed size has its header at its end
-    if found != image_format and (found, image_format) != ("raw", "vpc"):
-        raise Corrupt(f"The image {path} is {found}, not {image_format}", host.name)
-    size = (host.stat(path, True) or {"size": 0})["size"]
-    return {"untrusted": True, "size": max(size, image_header.virtual_size(head) or 0)}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Refused, from_os, one_line
+from .._errors import Corrupt, Refused, from_os, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from .base import Driver, Request, base, clean_path, inside, parent
@@ -14,6 +14,8 @@ from .base import Driver, Request, base, clean_path, inside, parent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ..tools.host import Host
 
 
 class FsImages(Driver):
@@ -71,3 +73,21 @@ def head_of(path: str, size: int) -> bytes:
             return file.read(size)
     except OSError as error:
         raise from_os(error, f"read {one_line(path, 200)}") from error
+
+
+def foreign(host: Host, path: str, image_format: str) -> dict[str, Any]:
+    """How an image is converted; one of a format that can name other files is looked at before (rule 10).
+
+    Raw names none, and of qcow2 the chain was followed. The others may have come by drivers that did not look.
+    """
+    from ..tools import image_header
+
+    if image_format in ("raw", "qcow2"):
+        return {}
+    head = bytes.fromhex(host.head(path, image_header.HEAD_BYTES))
+    found = image_header.refuse_unsafe(head, path)
+    # a vpc of fixed size has its header at its end
+    if found != image_format and (found, image_format) != ("raw", "vpc"):
+        raise Corrupt(f"The image {path} is {found}, not {image_format}", host.name)
+    size = (host.stat(path, True) or {"size": 0})["size"]
+    return {"untrusted": True, "size": max(size, image_header.virtual_size(head) or 0)}

@@ -14,7 +14,8 @@ from .._errors import BadCall, Missing, Refused, one_line
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish, SetAside
-from .base import Answer, Driver, Plan, Request, base, clean_path, inside, parent
+from .base import Answer, Plan, Request, base, clean_path, inside, parent
+from .orphans import Orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def settled(request: Request, disk: Disk, where: str = LEAD) -> bool:
     return request.ran or not request["force"]
 
 
-class VmFiles(Driver):
+class VmFiles(Orphans):
     """Base of the TM drivers for disks in files."""
 
     kind = "tm"

@@ -223,7 +223,20 @@ def restore(record: dict[str, Any]) -> Step:
 
 def _kinds() -> list[type[Step]]:
     """Every step there is: ours, and those of the drivers that are loaded."""
-    from . import backup, backup_live, fetch, files, images, layers, live, marks, migrate, restoring, transfer  # noqa: F401
+    from . import (  # noqa: F401
+        backup,
+        backup_live,
+        fetch,
+        files,
+        images,
+        layers,
+        live,
+        marks,
+        migrate,
+        quarantine,
+        restoring,
+        transfer,
+    )
 
     found: list[type[Step]] = []
     new: list[type[Step]] = [Step]

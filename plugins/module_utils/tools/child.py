@@ -36,6 +36,10 @@ class Child:
         """The end of what came on stderr, up to 64 KiB."""
         return said(self._errors)
 
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._poll() is None
+
     def hang_up(self) -> None:
         """Close both pipes: what runs at the other end of a session ends by that."""
         for name in ("stdin", "stdout"):

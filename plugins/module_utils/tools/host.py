@@ -33,6 +33,8 @@ STATUS = ".status"
 ARRIVED = ".arrived"
 #: Folder of files that were made for others to fetch; they dispose of them, or a sweep does after a day.
 EXPORTS = "exports"
+#: Folder of what nobody knew and was taken out of its place, by day; it stays until somebody puts it back or purges it.
+QUARANTINE = "quarantine"
 _EXPORT_SECONDS = 86400
 #: Folder of a workshop in which a stream lands. What a broken one left there stays for so long, for a run that goes on.
 KEPT = "kept"
@@ -328,17 +330,13 @@ class Host:
         """
         import fcntl
         import struct
-        import zlib
 
         folder = os.path.join(datastore, HIDDEN)
         os.makedirs(folder, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         handle = os.open(os.path.join(folder, LOCKS), flags, 0o644)
-        name = os.fsencode(key)
-        # zlib, because hashlib loads OpenSSL, which takes longer than all the rest of a lock
-        start = zlib.crc32(name) << 30 | zlib.crc32(name[::-1]) >> 2
         kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
-        request = struct.pack("hhqqixxxx", kind, os.SEEK_SET, start, 1, 0)
+        request = struct.pack("hhqqixxxx", kind, os.SEEK_SET, _byte_of(key), 1, 0)
         until, pause = time.monotonic() + wait, 0.005
         while True:
             try:
@@ -356,6 +354,22 @@ class Host:
         self._held[(datastore, key)] = handle
         if not shared:
             self._exclusive.add((datastore, key))
+
+    def held(self, datastore: str, key: str) -> bool:
+        """Whether somebody holds the lock of an object; it is not taken, not even for a moment."""
+        import fcntl
+        import struct
+
+        try:
+            handle = os.open(os.path.join(datastore, HIDDEN, LOCKS), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            wish = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, _byte_of(key), 1, 0)
+            found = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, wish)
+        finally:
+            os.close(handle)
+        return bool(struct.unpack("hhqqixxxx", found)[0] != fcntl.F_UNLCK)
 
     def unlock(self, datastore: str, key: str) -> None:
         """Give a lock back."""
@@ -414,6 +428,8 @@ class Host:
             path = os.path.join(folder, key)
             if key.startswith(PROBE):
                 _remove_old(path, 3600)
+            if key == QUARANTINE:
+                continue
             if key == EXPORTS:
                 for name in self.entries(path):
                     _remove_old(os.path.join(path, name), _EXPORT_SECONDS)
@@ -448,6 +464,15 @@ class Host:
 
 #: What a lead may ask of a peer.
 OPERATIONS = frozenset(name for name in vars(Host) if not name.startswith("_"))
+
+
+def _byte_of(key: str) -> int:
+    """Which byte of the file of locks stands for an object."""
+    # zlib, because hashlib loads OpenSSL, which takes longer than all the rest of a lock
+    import zlib
+
+    name = os.fsencode(key)
+    return zlib.crc32(name) << 30 | zlib.crc32(name[::-1]) >> 2
 
 
 def spare_of(path: str) -> str:
