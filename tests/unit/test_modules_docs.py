@@ -19,6 +19,8 @@ import yaml
 
 from plugins.module_utils._actions import ACTIONS
 from plugins.module_utils._errors import FAMILY
+from plugins.module_utils._info import LOOKS
+from plugins.module_utils._info import MODULES as INFO
 from plugins.module_utils.drivers.base import Driver
 from plugins.module_utils.drivers.registry import DRIVERS
 
@@ -67,7 +69,7 @@ def sentences(option: dict[str, Any]) -> list[str]:
 
 
 def test_every_action_has_a_module_and_every_module_an_action() -> None:
-    assert {path.stem for path in MODULES.glob("*.py")} == set(ACTIONS)
+    assert {path.stem for path in MODULES.glob("*.py")} == set(ACTIONS) | set(INFO)
 
 
 #: What the files of the backup drivers share.
@@ -77,12 +79,39 @@ _OF_BACKUPS = ("needs_vm", "repository", "selected", "urls")
 def test_every_action_of_a_driver_is_one_that_can_be_called() -> None:
     """A driver's public method that no action names could never run."""
     named = {(action.kind, action.name) for action in ACTIONS.values()}
+    named |= {(kind, look) for kind in ("ds", "tm") for look in LOOKS}
     helpers = ("claims", "idle", "method", "first_layer", "marker", "final", "as_given", *_OF_BACKUPS)
     for (kind, _name, _system), make in DRIVERS.items():
         driver = make()
         methods = {name for name in dir(driver) if not name.startswith("_") and callable(getattr(driver, name))}
         actions = {name for name in methods if not name.startswith(helpers) and name not in vars(Driver)}
         assert {(kind, name) for name in actions} <= named
+
+
+@pytest.mark.parametrize("name", sorted(INFO))
+def test_info_modules_are_documented_as_they_are(name: str) -> None:
+    told = {
+        option: {key: value for key, value in rule.items() if key != "description"}
+        for option, rule in documentation(name)["options"].items()
+    }
+    assert told == INFO[name].options
+    assert documentation(name)["attributes"]["diff_mode"]["support"] == "N/A"
+    for option, rule in documentation(name)["options"].items():
+        for sentence in sentences(rule):
+            assert sentence[0].isupper() or sentence.startswith(("C(", "V(", "O(")), f"{option}: {sentence}"
+            assert sentence.endswith("."), f"{option}: {sentence}"
+
+
+@pytest.mark.parametrize("name", sorted(INFO))
+def test_an_info_module_is_thin(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = ast.parse((MODULES / f"{name}.py").read_text(encoding="utf-8"))
+    kinds = [type(node).__name__ for node in code.body]
+    assert kinds == ["Expr", "ImportFrom", "Assign", "Assign", "Assign", "ImportFrom", "FunctionDef", "If"]
+    called: list[str] = []
+    monkeypatch.setattr("plugins.module_utils._module.info", called.append)
+    monkeypatch.delitem(sys.modules, f"plugins.modules.{name}", raising=False)
+    importlib.import_module(f"plugins.modules.{name}").main()
+    assert called == [name]
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))

@@ -67,6 +67,16 @@ class Backups:
 
         return prebackup_live(request, Backup(request.options, self.in_place))
 
+    def claims_backup_doctor(self, options: dict[str, Any]) -> list[Claim]:
+        """Who only looks locks nothing."""
+        return self.claims_prebackup(options) if options["repair"] else []
+
+    def backup_doctor(self, request: Request) -> Reply:
+        """Say whether disks, libvirt and OpenNebula agree on where a VM's chain of increments stands."""
+        from .vm_backup_doctor import backup_doctor
+
+        return backup_doctor(request, Backup(request.options, self.in_place))
+
     def postbackup_live(self, request: Request) -> Reply:
         """Clear up after the backup of a VM that runs (contract-tm 8.3)."""
         from .vm_backup_live import postbackup_live

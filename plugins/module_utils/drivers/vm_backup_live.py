@@ -63,20 +63,20 @@ def prebackup_live(request: Request, backup: Backup) -> Reply:
     told = manifest.read(backup.folder) if request.ran else None
     if told and told["run"] == request.site.run:
         return answer(request, backup)
-    guest = _guest(request, backup, request["freeze_timeout"])
+    guest = guest_of(request, backup, request["freeze_timeout"])
     request.site.secrets = {"document": request["document"]}
     stacks = [(disk, backup.stack(request, disk)) for disk in backup.disks]
     for disk, stack in stacks:
         check_disk(backup, disk, stack)
-    home = _home(request, backup, guest, stacks)
-    if home:
-        return Plan(home)
+    overlays = home(request, backup, guest, stacks)
+    if overlays:
+        return Plan(overlays)
     if backup.chain == "snapshot":
         return _by_layers(request, backup, guest, stacks)
     return _by_job(request, backup, guest, stacks)
 
 
-def _guest(request: Request, backup: Backup, seconds: int) -> dict[str, Any]:
+def guest_of(request: Request, backup: Backup, seconds: int) -> dict[str, Any]:
     """What :mod:`..tools.guest` has to know of the guest; its own disk is the first one.
 
     :raises BadCall: a disk's target is not told, or the time is no time.
@@ -101,12 +101,12 @@ def _of(guest: dict[str, Any], disk: BackupDisk) -> dict[str, Any]:
     return {**guest, "target": disk.target, "link": disk.path}
 
 
-def _named(backup: Backup) -> list[dict[str, Any]]:
+def named(backup: Backup) -> list[dict[str, Any]]:
     """The disks as libvirt finds them."""
     return [{"target": disk.target, "link": disk.path} for disk in backup.disks]
 
 
-def _socket(backup: Backup) -> str:
+def socket_of(backup: Backup) -> str:
     """Where a backup job shows the disks; stock has it there too (8.3).
 
     :raises Refused: Linux takes no name that is so long.
@@ -117,14 +117,12 @@ def _socket(backup: Backup) -> str:
     return path
 
 
-def _home(
-    request: Request, backup: Backup, guest: dict[str, Any], stacks: list[tuple[BackupDisk, Stack]]
-) -> list[Step]:
+def home(request: Request, backup: Backup, guest: dict[str, Any], stacks: list[tuple[BackupDisk, Stack]]) -> list[Step]:
     """Steps that bring home what the guest writes to overlays of stock's backups."""
     from ..steps.backup_live import BringHome
     from ..steps.live import ask
 
-    tops = ask(request.site, LEAD, "tops", guest, disks=_named(backup))["tops"]
+    tops = ask(request.site, LEAD, "tops", guest, disks=named(backup))["tops"]
     steps: list[Step] = []
     for disk, stack in stacks:
         if os.path.normpath("/" + tops[disk.target].lstrip("/")).startswith(backup.tmp + "/"):
@@ -143,7 +141,7 @@ def _by_job(request: Request, backup: Backup, guest: dict[str, Any], stacks: lis
 
     shop = backup.shop(request, backup.root)
     own = backup.shop(request, backup.datastore)
-    part, socket = os.path.join(shop, "backup"), _socket(backup)
+    part, socket = os.path.join(shop, "backup"), socket_of(backup)
     finds: list[Step] = []
     copies: list[Step] = []
     disks: list[dict[str, Any]] = []
@@ -208,7 +206,7 @@ def _go_over(
     rows: list[dict[str, Any]] = []
     if backup.parent < 0:
         # bitmaps of chains before this one would go over with the guest
-        steps.append(SettleMarks(LEAD, guest, _named(backup), _socket(backup), [], ""))
+        steps.append(SettleMarks(LEAD, guest, named(backup), socket_of(backup), [], ""))
     for disk, stack in stacks:
         layers = stack.check()
         if depth_of_base(stack, layers) < 0:
@@ -290,11 +288,11 @@ def postbackup_live(request: Request, backup: Backup) -> Reply:
     """
     from ..steps.backup_live import SettleMarks
 
-    guest = _guest(request, backup, 60)
+    guest = guest_of(request, backup, 60)
     steps = cleared(request, backup)
     try:
         stacks = [(disk, backup.stack(request, disk)) for disk in backup.disks]
-        settled = _home(request, backup, guest, stacks)
+        settled = home(request, backup, guest, stacks)
         if settled:
             return Plan(settled)
         if request.look(backup.tmp):
@@ -310,7 +308,7 @@ def postbackup_live(request: Request, backup: Backup) -> Reply:
             drop = last if request["failed"] and backup.chain else ""
             keep = [last, parent] if backup.chain else None
             if drop or keep:
-                settled.append(SettleMarks(LEAD, guest, _named(backup), _socket(backup), keep or [], drop))
+                settled.append(SettleMarks(LEAD, guest, named(backup), socket_of(backup), keep or [], drop))
     except Missing as error:
         # the guest has ended meanwhile: what it left the next backup finds
         request.site.warn(str(error))

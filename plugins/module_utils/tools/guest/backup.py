@@ -13,7 +13,7 @@ import json
 import sys
 import time
 
-from .checkpoints import changed_since, ours, remove, wish
+from .checkpoints import bitmaps, changed_since, known, ours, remove, whole, wish
 from .domain import Trouble, pause_for_tests
 from .hold import hold, release
 from .jobs import quiet
@@ -38,6 +38,25 @@ def guests_of(guest: Guest, orders: dict[str, Any]) -> list[Guest]:
 def tops(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
     """The file that each disk is written to, as libvirt names it."""
     return {"tops": {other.target: other.chain()[0] for other in guests_of(guest, orders)}}
+
+
+def survey(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
+    """What there is of backups: each disk's files, and bitmaps with whether they can be believed; the checkpoints that
+    libvirt knows; the job that runs, ``ours`` for a backup job on this socket."""
+    guests = guests_of(guest, orders)
+    found = bitmaps(guests)
+    disks = {
+        other.target: {
+            "chain": other.chain(),
+            "bitmaps": {name: whole(bitmap) for name, bitmap in found[other.target].items()},
+        }
+        for other in guests
+    }
+    job = guest.ask("look for jobs", guest.domain.jobStats)
+    running = ""
+    if job.get("type"):
+        running = "ours" if _is_ours(guest, job, orders["socket"]) else f"operation {job.get('operation')}"
+    return {"disks": disks, "checkpoints": known(guest), "job": running}
 
 
 # ---------------------------------------------------------------- the job
@@ -113,15 +132,14 @@ def end_backup(guest: Guest, socket: str) -> bool:
     :returns: whether there was one.
     :raises Trouble: another job runs.
     """
-    libvirt = guest.libvirt
     job = guest.ask("look for jobs", guest.domain.jobStats)
     if not job.get("type"):
         return False
-    if job.get("operation") != libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP or socket not in _server(guest):
+    if not _is_ours(guest, job, socket):
         raise Trouble("busy", f"Another job of {guest.name} runs in libvirt", "wait for it, then run it again")
     try:
         guest.domain.abortJob()
-    except libvirt.libvirtError:
+    except guest.libvirt.libvirtError:
         # it may have come to an end meanwhile; else the wait below says so
         pass
     until = time.monotonic() + _END_SECONDS
@@ -130,6 +148,11 @@ def end_backup(guest: Guest, socket: str) -> bool:
             raise Trouble("deadline", f"The backup job of {guest.name} does not end")
         time.sleep(0.02)
     return True
+
+
+def _is_ours(guest: Guest, job: dict[str, Any], socket: str) -> bool:
+    """Whether a job is a backup that is shown on this socket."""
+    return job.get("operation") == guest.libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP and socket in _server(guest)
 
 
 def _server(guest: Guest) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sys
 
-from .backup import backup, layers, marks, tops
+from .backup import backup, layers, marks, survey, tops
 from .domain import Guest, Trouble
 from .guard import Guard
 from .jobs import commit, copy, pull
@@ -33,6 +33,7 @@ _OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]]
     "commit": commit,
     "copy": copy,
     "tops": tops,
+    "survey": survey,
     "backup": backup,
     "layers": layers,
     "marks": marks,
