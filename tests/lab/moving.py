@@ -17,8 +17,9 @@ from tests.lab.virt import Guest, Hypervisor
 from tests.lab.writer import SECTOR, row
 
 #: Where the guest writes by itself, on its first disk: behind all that the story writes.
-_FIRST, _LAST = 10 * MB // SECTOR, SIZE * MB // SECTOR
-_TARGETS = {0: "vda", 1: "vdb", 2: "vdc", 3: "vdd"}
+FIRST, LAST = 10 * MB // SECTOR, SIZE * MB // SECTOR
+#: What the guest calls its disks.
+TARGETS = {0: "vda", 1: "vdb", 2: "vdc", 3: "vdd"}
 
 
 class Moving(Story):
@@ -50,10 +51,10 @@ class Moving(Story):
             where = self.hypervisors[vm.record.hostname]
             # OpenNebula writes paths with a double slash
             place = self._directory().replace("/datastores/", "//datastores/")
-            disks = [(target, f"{place}/disk.{disk}", self._format(disk)) for disk, target in _TARGETS.items()]
+            disks = [(target, f"{place}/disk.{disk}", self._format(disk)) for disk, target in TARGETS.items()]
             # oned knows it by its UUID
             vm.deploy_id = vm.deploy_id or str(uuid.uuid4())
-            cdrom, writes = f"{place}/disk.4", (_FIRST, _LAST)
+            cdrom, writes = f"{place}/disk.4", (FIRST, LAST)
             self.machine = Guest(where, f"one-{vm.id}", disks, cdrom, writes, vm.deploy_id)
             where.until("the guest writes", lambda: self.written() > 0, 20)
         elif step in ("shutdown", "save"):
@@ -68,7 +69,7 @@ class Moving(Story):
 
     def _move(self, host: str) -> None:
         machine = self.running()
-        copied = list(_TARGETS.values()) if self.pairing.local else []
+        copied = list(TARGETS.values()) if self.pairing.local else []
         if not self.fails:
             machine.migrate(self.hypervisors[host], copied, self.more)
             return
@@ -116,16 +117,16 @@ class Moving(Story):
 
     def _note_row(self) -> int:
         data = self.bytes_of(self._where(), self._disk(0), self._format(0))
-        count = row(data, _FIRST, _LAST)
-        end = (_FIRST + count) * SECTOR
-        self.golden[0][_FIRST * SECTOR : end] = data[_FIRST * SECTOR : end]
+        count = row(data, FIRST, LAST)
+        end = (FIRST + count) * SECTOR
+        self.golden[0][FIRST * SECTOR : end] = data[FIRST * SECTOR : end]
         return count
 
     def kept(self, host: str, path: str) -> int:
         """How many sectors of the row a snapshot or an image of the first disk has; all else in it has to be right."""
         data = self.bytes_of(host, path, self._format(0))
-        count = row(data, _FIRST, _LAST)
-        wanted = bytes(self.golden[0][: _FIRST * SECTOR])
+        count = row(data, FIRST, LAST)
+        wanted = bytes(self.golden[0][: FIRST * SECTOR])
         assert data[: len(wanted)] == wanted, f"{path} is not what the disk was"
         return count
 

@@ -151,7 +151,7 @@ class Story:
         """Datastores in oned and the files that the images are made of."""
         pairing, oned = self.pairing, self.ground.oned
         template = {"SAFE_DIRS": self.sources, "RESTRICTED_DIRS": "/"}
-        if pairing.image_tm == "ssh":
+        if pairing.image_tm == "ssh" and pairing.disk_format == "raw":
             template["DRIVER"] = "raw"
         if pairing.image_ds not in oned.datastores:
             self.life.create_datastore(

@@ -160,11 +160,28 @@ class Guest:
 
     def io(self, command: str, target: str = "vda") -> None:
         """One command of qemu-io on a disk of the guest: ``write -P 0x11 0 64k``."""
-        line = f'qemu-io -d /machine/peripheral/ua-{target}/virtio-backend "{command}"'
+        # a virtio device has its disk one level below
+        device = f"/machine/peripheral/ua-{target}" + ("/virtio-backend" if target.startswith("vd") else "")
+        line = f'qemu-io -d {device} "{command}"'
         said = self.on.virsh("qemu-monitor-command", self.name, "--hmp", line)
         # what it has to tell goes to QEMU's own stdout, which is its log
         if said.strip():
             raise AssertionError(f"{command}: {said}")
+
+    def attach(self, target: str, path: str, kind: str) -> None:
+        """A disk more while it runs; on SCSI, where no guest has to let go of it: *target* is ``sdb``."""
+        text = (
+            f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='none' io='threads'/>"
+            f"<source file='{path}'/><target dev='{target}' bus='scsi'/><alias name='ua-{target}'/></disk>"
+        )
+        place = f"/var/tmp/{self.name}.disk.xml"
+        self.on.lab.path(self.on.host, place).write_text(text, encoding="utf-8")
+        self.on.virsh("attach-device", self.name, place)
+
+    def detach(self, target: str) -> None:
+        """A disk less while it runs."""
+        self.on.virsh("detach-disk", self.name, target)
+        self.on.until("a disk to go", lambda: f" {target} " not in self.on.virsh("domblklist", self.name))
 
     def qmp(self, command: str, **arguments: object) -> object:
         """The answer of QEMU's own monitor."""
