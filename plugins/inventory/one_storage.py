@@ -125,11 +125,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._read_config_data(path)
         self.load_cache_plugin()
         key = self.get_cache_key(path)
-        found = self._cache.get(key) if cache and self.get_option("cache") else None
-        if not _is_site(found):
-            found = self._asked()
-            if self.get_option("cache"):
-                self._cache[key] = found
+        kept: Any = self._cache.get(key) if cache and self.get_option("cache") else None
+        found = kept if _is_site(kept) else self._asked()
+        if self.get_option("cache") and found is not kept:
+            self._cache[key] = found
         self._fill(found)
 
     def _asked(self) -> dict[str, Any]:

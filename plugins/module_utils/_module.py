@@ -26,15 +26,7 @@ def main(action: str) -> None:
     :param action: the module's name without the collection.
     """
     module = AnsibleModule(argument_spec=ACTIONS[action].options, supports_check_mode=True)
-    ended: list[int] = []
-
-    def stop(number: int, _frame: Any) -> None:
-        ended.append(number)
-        stop_work()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
-    audience.watch(lambda: stop(0, None))
+    ended = _stoppable()
     mode = _run.Mode(
         check=module.check_mode, stopped=lambda: bool(ended), fault=os.environ.get("ONE_STORAGE_FAULT", "")
     )
@@ -47,6 +39,37 @@ def main(action: str) -> None:
     result = outcome.result
     changes = result.pop("changes")
     module.exit_json(diff=diff(changes), **result)
+
+
+def info(name: str) -> None:
+    """Run an info module, which only looks.
+
+    :param name: the module's name without the collection.
+    """
+    from ._info import MODULES
+
+    module = AnsibleModule(argument_spec=MODULES[name].options, supports_check_mode=True)
+    _stoppable()
+    try:
+        result = MODULES[name].run(dict(module.params))
+    except StorageError as error:
+        module.fail_json(msg=str(error), error=error.record())
+        raise
+    module.exit_json(changed=False, **result)
+
+
+def _stoppable() -> list[int]:
+    """Let a signal, or the end of who called, stop the work; the list gets what it was."""
+    ended: list[int] = []
+
+    def stop(number: int, _frame: Any) -> None:
+        ended.append(number)
+        stop_work()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    audience.watch(lambda: stop(0, None))
+    return ended
 
 
 def diff(changes: list[dict[str, str]]) -> list[dict[str, str]]:

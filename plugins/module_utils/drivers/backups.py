@@ -19,7 +19,7 @@ from ..tools.confinement import limits_of
 from ..tools.repositories import place_of
 from ..tools.sources import rate_of
 from .base import Answer, Driver, Plan, Request, base, clean_path, parent
-from .space import megabytes
+from .space import Room, megabytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Increment:
         return f"{self.number}:{self.reference}"
 
 
-class Backups(Driver):
+class Backups(Room, Driver):
     """A backup datastore."""
 
     kind = "ds"

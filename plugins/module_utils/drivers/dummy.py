@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
+def _room(used: int, free: int, total: int) -> dict[str, Any]:
+    """The answer to ``usage``, out of MB."""
+    return {"used_bytes": used << 20, "free_bytes": free << 20, "total_bytes": total << 20, "pool": "dummy"}
+
+
 class Dummy(Driver):
     """Both drivers.
 
@@ -60,6 +65,8 @@ class DsDummy(Dummy):
         "rm": {},
         "stat": {"size": 1024},
         "monitor": {"used_mb": 9720, "free_mb": 20480, "total_mb": 20480},
+        "usage": _room(9720, 20480, 20480),
+        "contents": {"items": [], "missed": []},
         "snap_delete": {},
         "snap_revert": {},
         "snap_flatten": {},
@@ -89,4 +96,6 @@ class TmDummy(Dummy):
             )
         },
         "monitor": {"used_mb": 1429920, "free_mb": 3333260, "total_mb": 4796800},
+        "usage": _room(1429920, 3333260, 4796800),
+        "contents": {"items": [], "missed": []},
     }

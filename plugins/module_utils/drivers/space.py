@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 
 from .._errors import Busy, Cancelled, DeadlineOver, Missing, from_os
-from .base import Request, clean_path, parent
+from .base import Answer, Request, clean_path, parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+    from .base import Reply
 
 
 def totals(request: Request) -> dict[str, int]:
@@ -23,6 +25,29 @@ def totals(request: Request) -> dict[str, int]:
     root, make = clean_path(request["datastore"], "datastore"), not request.site.check
     [found] = look(request, root, "space", lambda: [_space(root, make)])
     return {f"{name}_mb": megabytes(found[name]) for name in ("used", "free", "total")}
+
+
+class Room:
+    """``usage``, for drivers whose data lies in directories. What the info modules ask is in :mod:`.contents`."""
+
+    def usage(self, request: Request) -> Reply:
+        """``total_bytes``, ``used_bytes`` and ``free_bytes`` of the file system of a datastore that is there.
+
+        ``pool`` is the file system's name: what has the same one on a host has the same room.
+        """
+        root = clean_path(request["datastore"], "datastore")
+        [found] = look(request, root, "space", lambda: [_room(root)])
+        return Answer(**found)
+
+
+class Files(Room):
+    """``usage`` and ``contents``, for drivers whose images or disks are files."""
+
+    def contents(self, request: Request) -> Reply:
+        """``items``, see :func:`.contents.item`; ``missed``, a sentence for each that could not be looked at."""
+        from .contents import found_in
+
+        return Answer(**found_in(request))
 
 
 def look(request: Request, root: str, what: str, task: Callable[[], Iterable[dict[str, Any]]]) -> Iterator[Any]:
@@ -64,3 +89,11 @@ def _space(root: str, make: bool) -> dict[str, int]:
     while not os.path.exists(root):
         root = parent(root)
     return here.space(root)
+
+
+def _room(root: str) -> dict[str, Any]:
+    """Bytes of the file system, and its name; in the child process."""
+    from ..tools.host import Host
+
+    found = Host("").space(root)
+    return {**{f"{name}_bytes": size for name, size in found.items()}, "pool": f"file system {os.stat(root).st_dev}"}

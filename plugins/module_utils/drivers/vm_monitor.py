@@ -14,7 +14,7 @@ import stat as modes
 
 from .._errors import DeadlineOver, StorageError, one_line
 from .base import Answer, Request, base, clean_path, parent
-from .space import look, megabytes, totals
+from .space import Files, look, megabytes, totals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _PATH = 4096
 _SENTENCES = 5
 
 
-class VmMonitor:
+class VmMonitor(Files):
     """Monitoring, for drivers derived from :class:`.vm_files.VmFiles`: of shared storage, and of a host's own."""
 
     def monitor(self, request: Request) -> Reply:
@@ -87,7 +87,7 @@ def _vms(root: str) -> Iterator[dict[str, Any]]:
 
     What goes while it is looked at is not there.
     """
-    for name in sorted(filter(_is_id, os.listdir(root)), key=int):
+    for name in sorted(filter(is_id, os.listdir(root)), key=int):
         disks: list[dict[str, Any]] = []
         try:
             for disk in _disks(os.path.join(root, name)):
@@ -109,18 +109,18 @@ def _missed(path: str, error: OSError) -> dict[str, Any]:
 
 
 def _disks(directory: str) -> Iterator[dict[str, Any]]:
-    numbers = [int(name[5:]) for name in os.listdir(directory) if name.startswith("disk.") and _is_id(name[5:])]
+    numbers = [int(name[5:]) for name in os.listdir(directory) if name.startswith("disk.") and is_id(name[5:])]
     for number in sorted(numbers):
         path = os.path.join(directory, f"disk.{number}")
         try:
             size = _size(path)
             if size is not None:
-                yield {"id": number, "size_mb": size, "snapshots": _snapshots(*_layers(path))}
+                yield {"id": number, "size_mb": size, "snapshots": snapshots_of(*layers_of(path))}
         except OSError as error:
             yield _missed(path, error)
 
 
-def _layers(disk: str) -> tuple[str, str]:
+def layers_of(disk: str) -> tuple[str, str]:
     """Where a disk's layers or snapshots lie, and the name of the one that the disk itself is; empty for none.
 
     A disk is a file beside its snapshots, a link to one of its layers, or a link to a persistent image, which is
@@ -138,7 +138,7 @@ def _layers(disk: str) -> tuple[str, str]:
     return path + ".snap", ""
 
 
-def _snapshots(snap: str, active: str) -> list[dict[str, int]]:
+def snapshots_of(snap: str, active: str) -> list[dict[str, int]]:
     """Id and size of every snapshot: all numbers but the active layer's (contract-tm 6.4).
 
     The data of a snapshot whose neighbour was deleted may lie in the neighbour's file, which ``<id>.current`` names;
@@ -148,15 +148,15 @@ def _snapshots(snap: str, active: str) -> list[dict[str, int]]:
         names = os.listdir(snap)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    files = {int(name): name for name in names if _is_id(name)}
+    files = {int(name): name for name in names if is_id(name)}
     files = {number: name for number, name in files.items() if name != active}
     moved = {}
     for name in names:
         number, _dot, suffix = name.partition(".")
-        if suffix == "current" and _is_id(number):
+        if suffix == "current" and is_id(number):
             moved[int(number)] = _named_in(os.path.join(snap, name))
     for name in moved.values():
-        if _is_id(name):
+        if is_id(name):
             files.pop(int(name), None)
     files.update(moved)
     sizes = [(number, _size(os.path.join(snap, name)) if name else None) for number, name in sorted(files.items())]
@@ -178,6 +178,6 @@ def _size(path: str) -> int | None:
     return megabytes(info.st_blocks * 512) if modes.S_ISREG(info.st_mode) else None
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
     """Whether a name is a number as OpenNebula writes it."""
     return name.isascii() and name.isdigit() and (name == "0" or not name.startswith("0")) and len(name) <= 10

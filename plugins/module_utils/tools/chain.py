@@ -63,9 +63,12 @@ class Layer:
         self.virtual_size = virtual_size
 
 
-def layers(host: Host, path: str, roots: Sequence[str], image_format: str = "qcow2") -> list[Layer]:
+def layers(
+    host: Host, path: str, roots: Sequence[str], image_format: str = "qcow2", found: list[Layer] | None = None
+) -> list[Layer]:
     """The chain that *path* is the top of, top first.
 
+    :param found: a list that gets the layers one by one, for who wants those above the one that is wrong.
     :param roots: directories that every layer must lie in: the datastore's, and for a VM's disk the image's too.
     :param image_format: format of the top: a guest may have written anything into a raw disk, so raw stays raw.
     :raises Missing: a layer is not there.
@@ -73,7 +76,7 @@ def layers(host: Host, path: str, roots: Sequence[str], image_format: str = "qco
     :raises Refused: a layer lies elsewhere, or keeps its data elsewhere, or does not say what it stands on.
     """
     bases = [host.real(root) for root in roots]
-    found: list[Layer] = []
+    found = [] if found is None else found
     above = ""
     while True:
         real = host.real(path)

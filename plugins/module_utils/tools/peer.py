@@ -333,6 +333,14 @@ def open_relay(name: str, settings: Settings, folder: str) -> Session:
     return _open(name and ssh.check_login(name), settings, [*_CALLS, "relay"], "serve", [folder])
 
 
+def open_operations(name: str, settings: Settings, folders: list[str], every: float) -> Session:
+    """A session that tells what runs in datastores, again and again (:func:`.operations.serve`).
+
+    :param name: the host; empty for this machine.
+    """
+    return _open(name and ssh.check_login(name), settings, [*_CALLS, "operations"], "serve", [folders, every])
+
+
 def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Session:
     """A session that writes a file of a backup to its stdout (:mod:`.retrieval`).
 

@@ -20,7 +20,7 @@ LAYERS = {"_errors": 0, "_options": 0, "_actions": 0, "tools": 1, "steps": 2, "d
 DOORS = 4
 
 #: Sent to a peer, which has nothing of ours.
-SENT = ("codec", "wire", "command", "host", "peer_main", "relay", "stream")
+SENT = ("codec", "wire", "command", "host", "peer_main", "relay", "operations", "stream")
 
 
 def layer_of(path: Path) -> int:

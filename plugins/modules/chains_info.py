@@ -1,0 +1,235 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell the layers of images and disks, and the chains that are broken."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: chains_info
+short_description: tell the layers of images and disks, and the chains that are broken
+version_added: 0.1.0
+description:
+  - Tells of which layers each image, or each VM's disk, is made, how large they are, and which chains are not whole.
+    A chain is not whole when a layer is missing, damaged, without a format for what it stands on, in a loop, or
+    outside of the datastores.
+  - The chains of snapshots are followed too, not only the one that is written to.
+author:
+  - one_storage.drivers contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - one_storage.drivers.attributes.looking
+  - one_storage.drivers.info
+options:
+  min_depth:
+    description: Tell only those with so many layers, and the broken ones. V(1) tells all.
+    type: int
+    default: 2
+  broken_only:
+    description: Tell only the broken ones.
+    type: bool
+    default: false
+seealso:
+  - module: one_storage.drivers.images_info
+  - module: one_storage.drivers.ds_snap_flatten
+"""
+
+EXAMPLES = r"""
+- name: Look for chains that are broken
+  one_storage.drivers.chains_info:
+    datastores:
+      - {id: 1, path: /var/lib/one/datastores/1, type: image, ds_mad: fs}
+      - {id: 100, path: /var/lib/one/datastores/100, type: system, tm_mad: qcow2}
+    broken_only: true
+  register: found
+
+- name: Stop when there is one
+  ansible.builtin.assert:
+    that: found.datastores | map(attribute='chains', default=[]) | flatten | length == 0
+"""
+
+RETURN = r"""
+datastores:
+  description: The datastores, in the order in which they were given.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    id:
+      description: The id that was given.
+      type: int
+      returned: always
+      sample: 100
+    name:
+      description: The name that was given, else the last part of the path.
+      type: str
+      returned: always
+      sample: images
+    path:
+      description: The directory that was given.
+      type: str
+      returned: always
+      sample: /var/lib/one/datastores/100
+    type:
+      description: The type that was given.
+      type: str
+      returned: always
+      sample: image
+    driver:
+      description: The driver that was asked.
+      type: str
+      returned: always
+      sample: fs
+    error:
+      description: Why the datastore could not be looked at. Then there is nothing but this and what was given. Empty when it could.
+      type: str
+      returned: always
+      sample: ''
+    missed:
+      description: A sentence for each thing in it that could not be looked at.
+      type: list
+      elements: str
+      returned: when it could be looked at
+      sample: []
+    chains:
+      description: The images, by name, or the disks, by the VM's id, that were asked for.
+      type: list
+      elements: dict
+      returned: when it could be looked at
+      contains:
+        name:
+          description: Name of the image's file, or the VM's id and the disk's name.
+          type: str
+          returned: always
+          sample: 42/disk.0
+        path:
+          description: Where it is.
+          type: str
+          returned: always
+          sample: /var/lib/one/datastores/101/42/disk.0
+        vm:
+          description: Id of the VM. Not set for images.
+          type: int
+          returned: always
+          sample: 42
+        disk:
+          description: Id of the disk. Not set for images.
+          type: int
+          returned: always
+          sample: 0
+        format:
+          description: Its format, as it was told, else as its first bytes say. Empty when C(linked) is set.
+          type: str
+          returned: always
+          sample: qcow2
+        virtual_bytes:
+          description: Bytes that a guest sees.
+          type: int
+          returned: always
+          sample: 10737418240
+        allocated_bytes:
+          description: Bytes that the blocks of all its files take up, snapshots included.
+          type: int
+          returned: always
+          sample: 1310720
+        snapshots:
+          description: How many snapshots it has.
+          type: int
+          returned: always
+          sample: 1
+        depth:
+          description: How many layers are read, those of the image below included. 1 for a file that stands alone.
+          type: int
+          returned: always
+          sample: 2
+        linked:
+          description: The persistent image that a disk is itself. It has the sizes and the layers then. Empty for all others.
+          type: str
+          returned: always
+          sample: ''
+        layers:
+          description: The layers that are read, the top first. Of a broken chain those above the first that is wrong.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            path:
+              description: The file, with all links resolved.
+              type: str
+              returned: always
+              sample: /var/lib/one/datastores/101/42/disk.0.snap/1
+            format:
+              description: Its format.
+              type: str
+              returned: always
+              sample: qcow2
+            virtual_bytes:
+              description: Bytes that are seen through it.
+              type: int
+              returned: always
+              sample: 10737418240
+            allocated_bytes:
+              description: Bytes that its blocks take up.
+              type: int
+              returned: always
+              sample: 655360
+        broken:
+          description: A sentence for each chain of the image that is not whole, those of its snapshots included.
+          type: list
+          elements: str
+          returned: always
+          sample: []
+error:
+  description:
+    - The parts of the sentence in RV(ignore:msg), for programs.
+    - Not returned when the task's options are of a wrong type.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: The kind of error, such as V(bad-call), V(deadline) or V(failed).
+      type: str
+      returned: always
+      sample: bad-call
+    sentence:
+      description: What failed, with the path.
+      type: str
+      returned: always
+      sample: "The datastore 'images' has no path"
+    host:
+      description: Where it failed. Empty when it makes no difference.
+      type: str
+      returned: always
+      sample: ''
+    run:
+      description: Always empty, as nothing is run.
+      type: str
+      returned: always
+      sample: ''
+    undone:
+      description: Always empty, as nothing is changed.
+      type: str
+      returned: always
+      sample: ''
+    todo:
+      description: What can be done about it. May be empty.
+      type: str
+      returned: always
+      sample: ''
+    detail:
+      description: More about what failed. May be empty.
+      type: str
+      returned: always
+      sample: ''
+"""
+
+from ..module_utils._module import info
+
+
+def main() -> None:
+    """Look, on this host."""
+    info("chains_info")
+
+
+if __name__ == "__main__":
+    main()
