@@ -178,11 +178,10 @@ def _cancel(given: list[str]) -> Call:
 # ---------------------------------------------------------------- what is kept
 
 
-def _whose(data: Data) -> dict[str, Any]:
+def whose(image: _Element) -> dict[str, Any]:
     """Whose backup an image is, and its increments (contract-ds 10.2)."""
     from .calls_ds_restore import increments
 
-    image = data.needed_image()
     there = text(image, "SOURCE").strip() or image.find("BACKUP_INCREMENTS/INCREMENT") is not None
     return {
         "vm_id": number(image, "VMS/ID", -1),
@@ -196,7 +195,7 @@ def _job(image: _Element) -> int:
 
 
 def _rm(data: Data, _kind: str) -> dict[str, Any]:
-    return {**_whose(data), "source": text(data.needed_image(), "SOURCE").strip()}
+    return {**whose(data.needed_image()), "source": text(data.needed_image(), "SOURCE").strip()}
 
 
 def _stat(data: Data, _kind: str) -> dict[str, Any]:
@@ -208,7 +207,7 @@ def _flatten(data: Data, kind: str) -> dict[str, Any]:
     # older documents have it where snapshots are named (contract-ds 14, row 7)
     keep = number(data.root, "EXTRA_DATA/KEEP_LAST", number(data.root, "EXTRA_DATA/TARGET_SNAPSHOT", 0))
     return {
-        **_whose(data),
+        **whose(data.needed_image()),
         **limits(data.store, kind),
         "datastore_id": number(data.store, "ID"),
         "keep_last": keep,
@@ -268,7 +267,7 @@ def _ls(kind: str, given: list[str], read: Callable[[], Data]) -> Call:
     def more(data: Data, _kind: str) -> dict[str, Any]:
         chosen = wanted if wanted >= 0 else max(number(data.root, "TEMPLATE/INCREMENT_ID", -1), -1)
         return {
-            **_whose(data),
+            **whose(data.needed_image()),
             "datastore_id": number(data.store, "ID"),
             "increment_id": chosen,
             "format": text(data.needed_image(), "FORMAT", "raw").strip().lower(),

@@ -33,14 +33,14 @@ def restore(kind: str, data: Data) -> Call:
 
     :param kind: ``rsync`` or ``restic``.
     """
-    from .calls_backup import _where_it_lies, _whose
+    from .calls_backup import _where_it_lies, whose
 
     asked = _Asked(data)
     made: list[_Making] = []
 
     def more(_data: Data, _kind: str) -> dict[str, Any]:
         return {
-            **_whose(data),
+            **whose(data.needed_image()),
             "datastore_id": asked.datastore,
             "increment_id": asked.wishes.increment,
             "format": text(data.needed_image(), "FORMAT", "raw").strip().lower(),
@@ -54,7 +54,7 @@ def restore(kind: str, data: Data) -> Call:
     complete = found.complete
 
     def remembered(context: Context, here: bool) -> dict[str, Any]:
-        made.append(_Making(context.oned, asked, _whose(data)["backup_job_id"]))
+        made.append(_Making(context.oned, asked, whose(data.needed_image())["backup_job_id"]))
         return complete(context, here)
 
     found.complete = remembered

@@ -54,14 +54,14 @@ def backup(action: str, given: list[str]) -> Call:
             **context.settings.common(),
             "datastore": place.root,
             "path": place.path,
-            **_what(machine),
-            **_disks(context, machine, place, wanted, here),
+            **what_of(machine),
+            **disk_options(context, machine, place, wanted, here),
         }
         base = context.settings.datastore("BACKUP_BASE_PATH").strip()
         if base:
             options["backup_path"] = base
         if action.endswith("_live"):
-            options.update(_guest(context, machine, deploy_id, wanted))
+            options.update(guest_options(context, machine, deploy_id, wanted))
         if action.startswith("post"):
             options["failed"] = text(machine, "BACKUP_RESULT").strip().upper() == "FAILURE"
             return options
@@ -83,13 +83,13 @@ def _numbers(disks: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _config(machine: _Element, name: str) -> str:
+def config_of(machine: _Element, name: str) -> str:
     return text(machine, f"BACKUPS/BACKUP_CONFIG/{name}").strip().upper()
 
 
-def _what(machine: _Element) -> dict[str, Any]:
+def what_of(machine: _Element) -> dict[str, Any]:
     """What kind of backup it is, and which increment."""
-    mode, way = _config(machine, "MODE") or "FULL", _config(machine, "INCREMENT_MODE") or "CBT"
+    mode, way = config_of(machine, "MODE") or "FULL", config_of(machine, "INCREMENT_MODE") or "CBT"
     if mode not in ("FULL", "INCREMENT"):
         raise Unsupported(f"The backup has MODE={one_line(mode, 40)}, and FULL and INCREMENT are supported")
     if way not in ("CBT", "SNAPSHOT"):
@@ -98,7 +98,7 @@ def _what(machine: _Element) -> dict[str, Any]:
     return {"mode": mode.lower(), "increment_mode": way.lower(), "last_increment": last}
 
 
-def _disks(context: Context, machine: _Element, place: Place, wanted: list[int], here: bool) -> dict[str, Any]:
+def disk_options(context: Context, machine: _Element, place: Place, wanted: list[int], here: bool) -> dict[str, Any]:
     """The disks, as options have them."""
     prefix = prefix_of(context.settings.root)
     formats, images, persistent = [], [], []
@@ -121,7 +121,7 @@ def _disks(context: Context, machine: _Element, place: Place, wanted: list[int],
 
 def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:
     """Increments by layers fold layers, which would be snapshots; the core asks for full backups of such VMs (8.1)."""
-    if _config(machine, "MODE") != "INCREMENT" or _config(machine, "INCREMENT_MODE") != "SNAPSHOT":
+    if config_of(machine, "MODE") != "INCREMENT" or config_of(machine, "INCREMENT_MODE") != "SNAPSHOT":
         return
     for found in machine.findall("SNAPSHOTS"):
         if text(found, "DISK_ID").strip() == str(disk) and found.find("SNAPSHOT") is not None:
@@ -131,7 +131,7 @@ def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:
             )
 
 
-def _guest(context: Context, machine: _Element, deploy_id: str, wanted: list[int]) -> dict[str, Any]:
+def guest_options(context: Context, machine: _Element, deploy_id: str, wanted: list[int]) -> dict[str, Any]:
     """The guest, as libvirt knows it.
 
     :raises Unsupported: another hypervisor runs it.
@@ -150,7 +150,7 @@ def _guest(context: Context, machine: _Element, deploy_id: str, wanted: list[int
 
 def _beforehand(context: Context, machine: _Element, document: bytes, action: str) -> dict[str, Any]:
     """What a backup that begins needs besides."""
-    if yes(_config(machine, "INTERACTIVE")):
+    if yes(config_of(machine, "INTERACTIVE")):
         raise Unsupported("Interactive backups (INTERACTIVE=YES) are not supported by these drivers")
     options: dict[str, Any] = {"document": document.decode("utf-8", "replace")}
     if text(machine, "TEMPLATE/TPM/MODEL").strip():
@@ -178,7 +178,7 @@ def _repository(context: Context, machine: _Element) -> _Element | None:
 
 def _held(machine: _Element, repository: _Element | None) -> dict[str, Any]:
     """How the guest is held for the moment of a backup."""
-    freeze = _config(machine, "FS_FREEZE") or "NONE"
+    freeze = config_of(machine, "FS_FREEZE") or "NONE"
     if freeze not in ("NONE", "AGENT", "SUSPEND"):
         raise Unsupported(f"The backup has FS_FREEZE={one_line(freeze, 40)}, and NONE, AGENT and SUSPEND are supported")
     needed = repository is not None and yes(text(repository, "TEMPLATE/REQUIRE_QUIESCE"))
