@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tests.lab.ground import LabGround
 from tests.lab.looking import left_of_ours
@@ -63,6 +63,8 @@ class Backing(Moving):
 
     :ivar points: of all backups that are there, the oldest first.
     """
+
+    ground: LabGround
 
     def __init__(
         self,
@@ -346,12 +348,19 @@ class Backing(Moving):
             if as_new:
                 self.restore_as_new(point)
 
+    def root(self) -> str:
+        """The repository's folder on its server."""
+        return f"{self.ground.oned.settings.datastore_location}/{self.store}"
+
+    def stored(self) -> list[Path]:
+        """Every file of the repository, hidden ones too, without lock files of ours."""
+        root = self.ground.path(self.ground.nodes[1], self.root())
+        return [path for path in sorted(root.rglob("*")) if path.is_file() and path.name != "locks"]
+
     def repository(self) -> list[str]:
-        """Every file below the repository's datastore, hidden ones too, without lock files."""
-        root = self.ground.path(self.ground.nodes[1], f"{self.ground.oned.settings.datastore_location}/{self.store}")
-        return [
-            str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file() and path.name != "locks"
-        ]
+        """The names of these files."""
+        root = self.ground.path(self.ground.nodes[1], self.root())
+        return [str(path.relative_to(root)) for path in self.stored()]
 
     def finish(self) -> None:
         """The VM ends, its backups go, and nothing is left but an empty repository of restic."""
