@@ -24,6 +24,7 @@ from tests.tools.stage import stage
 pytestmark = pytest.mark.full
 
 REMOTES = "/var/lib/one/remotes"
+RIGHTS = ("/etc/sudoers.d/one_storage", "/etc/ssh/sshd_config.d/10-one_storage.conf")
 STOCK = ("tm/qcow2/clone", "tm/ssh/mv", "tm/ceph/clone", "datastore/fs/cp", "scripts_common.sh")
 
 
@@ -127,12 +128,24 @@ def wishes(prefix: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize("prefix", ["", "os_"])
 def test_from_bare_to_a_whole_life_and_back(site: Site, names: str, prefix: str) -> None:
     before = site.files()
-    given: dict[str, object] = {"one_storage_prefix": prefix, "one_storage_register": wishes(prefix)}
+    given: dict[str, object] = {
+        "one_storage_prefix": prefix,
+        "one_storage_register": wishes(prefix),
+        "one_storage_sudo": ["/usr/bin/true"],
+        "one_storage_sshd": {"MaxSessions": 20},
+        "one_storage_sshd_reload": ["touch", "/var/tmp/reloaded"],
+    }
     first = site.deploy(**given)
     assert all(figures["changed"] > 0 for figures in first.values()), first
     assert len({site.build(host) for host, _tree in site.trees()}) == 1
     again = site.deploy(**given)
     assert [figures["changed"] for figures in again.values()] == [0, 0, 0], again
+
+    rights = [site.ground.path(site.ground.nodes[0], path) for path in RIGHTS]
+    site.ground.run(site.ground.nodes[0], ["sudo", "-n", "/usr/bin/true"])
+    assert rights[0].read_text().endswith("\noneadmin ALL=(root) NOPASSWD: /usr/bin/true\n")
+    assert rights[1].read_text().endswith("\nMaxSessions 20\n")
+    assert site.ground.path(site.ground.nodes[0], "/var/tmp/reloaded").exists()
 
     store = site.ground.oned.datastore(100)
     assert (store.ds_mad, store.tm_mad, store.template["RESTRICTED_DIRS"]) == (f"{prefix}fs", f"{prefix}qcow2", "/")
@@ -154,7 +167,7 @@ def test_from_bare_to_a_whole_life_and_back(site: Site, names: str, prefix: str)
     wait_for("idle", lambda: not all_running(site.ground))
 
     site.deploy(**given, one_storage_state="absent")
-    assert site.files() == before
+    assert site.files() == before and not any(path.exists() for path in rights)
 
 
 def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
