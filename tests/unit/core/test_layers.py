@@ -20,7 +20,10 @@ LAYERS = {"_errors": 0, "_options": 0, "_actions": 0, "tools": 1, "steps": 2, "d
 DOORS = 4
 
 #: Sent to a peer, which has nothing of ours.
-SENT = ("codec", "wire", "command", "host", "peer_main", "relay", "operations", "stream")
+SENT = (
+    *("codec", "wire", "command", "host", "digest", "peer_main", "relay", "operations"),
+    *("pace", "flow", "landing", "stream"),
+)
 
 
 def layer_of(path: Path) -> int:
