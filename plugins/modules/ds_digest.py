@@ -55,6 +55,11 @@ digest:
   returned: success
   type: str
   sample: 2045691d583e8d3b2f9a0d6ec6a6b36c1b0d5fdd7f7a5c86cbb83a8d92e7a2c1
+data:
+  description: Bytes of data that were hashed, the zeros left out.
+  returned: success
+  type: int
+  sample: 594944
 size:
   description: Bytes that a guest would see.
   returned: success

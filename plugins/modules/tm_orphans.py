@@ -68,8 +68,9 @@ orphans:
       sample: '42'
     what:
       description:
-        - What it seems to be. V(image), V(vm), V(disk), V(snapshots), V(digest), V(other), and of the hidden folder
-          V(journal), V(workshop), V(status), V(receipt) or V(export).
+        - What it seems to be. V(image), V(vm), V(disk), V(snapshots), V(digest), V(other), V(copy) of a virtual
+          machine that belongs elsewhere, and of the hidden folder V(journal), V(workshop), V(status), V(receipt) or
+          V(export).
       type: str
       returned: always
       sample: vm

@@ -32,15 +32,15 @@ class Digests(FsImages):
             raise Missing(f"The image {source} is not there", request.site.lead.name)
         try:
             if request["format"] == "raw":
-                digest, size = disk_digest.of_raw(source)
+                digest, data, size = disk_digest.of_raw(source)
             else:
-                digest, size = _mapped(request, source)
+                digest, data, size = _mapped(request, source)
         except OSError as error:
             raise from_os(error, f"read the image {source}", request.site.lead.name) from error
-        return Answer(digest=digest, size=size)
+        return Answer(digest=digest, data=data, size=size)
 
 
-def _mapped(request: Request, source: str) -> tuple[str, int]:
+def _mapped(request: Request, source: str) -> tuple[str, int, int]:
     from ..tools import chain, disk_digest, nbd
     from ..tools.codec import loads
     from ..tools.command import run
@@ -72,7 +72,7 @@ def _mapped(request: Request, source: str) -> tuple[str, int]:
         return opened[0].read(start, count)
 
     try:
-        return disk_digest.of_map(found, files, size, elsewhere), size
+        return *disk_digest.of_map(found, files, size, elsewhere), size
     finally:
         for image in opened:
             image.close()

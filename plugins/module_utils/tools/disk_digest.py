@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-def of_raw(path: str) -> tuple[str, int]:
-    """Hexadecimal SHA-256 digest and size in bytes of a raw image.
+def of_raw(path: str) -> tuple[str, int, int]:
+    """Hexadecimal SHA-256 digest, bytes of data and size in bytes of a raw image.
 
     :raises OSError: EAGAIN when it changed meanwhile.
     """
@@ -40,11 +40,11 @@ def of_raw(path: str) -> tuple[str, int]:
         _unchanged(path, before, os.fstat(handle))
     finally:
         os.close(handle)
-    return taken, before.st_size
+    return *taken, before.st_size
 
 
-def of_map(found: list[dict[str, Any]], files: list[str], size: int, elsewhere: Read) -> str:
-    """The digest of an image whose parts ``qemu-img map --output=json`` told.
+def of_map(found: list[dict[str, Any]], files: list[str], size: int, elsewhere: Read) -> tuple[str, int]:
+    """The digest, and the bytes of data, of an image whose parts ``qemu-img map --output=json`` told.
 
     :param files: the layers that the map counts as depths, the top first.
     :param size: bytes that a guest sees.
@@ -102,10 +102,10 @@ class _Parts:
         return bytes(result)
 
 
-def _hashed(stretches: Iterable[tuple[int, int]], size: int, read: Read) -> str:
+def _hashed(stretches: Iterable[tuple[int, int]], size: int, read: Read) -> tuple[str, int]:
     import hashlib
 
-    taken = hashlib.sha256()
+    taken, passed = hashlib.sha256(), 0
     for block in _blocks(stretches):
         going_on()
         # how many zeros end a block depends on how formats round sizes up
@@ -113,7 +113,8 @@ def _hashed(stretches: Iterable[tuple[int, int]], size: int, read: Read) -> str:
         if data:
             taken.update(struct.pack(">QI", block, len(data)))
             taken.update(data)
-    return taken.hexdigest()
+            passed += len(data)
+    return taken.hexdigest(), passed
 
 
 def _blocks(stretches: Iterable[tuple[int, int]]) -> Iterator[int]:

@@ -35,16 +35,20 @@ class Known:
     """What lies in a datastore by right.
 
     :param kind: ``ds``, a datastore of images; ``tm``, one of VMs' disks.
-    :param names: names of images' files; for VMs their ids, or ``<id>:<disk>,<disk>`` where the disks are known too.
+    :param names: names of images' files; for VMs their ids, or ``<id>:<disk>,<disk>`` where the disks are known too, or
+        ``<id>@`` for one that belongs elsewhere.
     """
 
     def __init__(self, kind: str, names: list[str]) -> None:
         self.kind = kind
         self.names: dict[str, frozenset[str] | None] = {}
+        self.elsewhere: set[str] = set()
         for name in names:
             ident, colon, disks = name.partition(":")
             if kind == "tm" and colon:
                 self.names[ident] = frozenset(disks.split(",")) - {""}
+            elif kind == "tm" and name.endswith("@"):
+                self.elsewhere.add(name[:-1])
             else:
                 self.names[name] = None
 
@@ -85,7 +89,8 @@ def find(root: str, known: Known, limits: Limits) -> Iterator[dict[str, Any]]:
             if disks is not None:
                 yield from _disks(looker, name, disks)
             continue
-        what, ours = _described(known.kind, root, name)
+        # it may be the VM itself, on storage that is shared unknown to who asks: nothing is done unless it is named
+        what, ours = ("copy", False) if name in known.elsewhere else _described(known.kind, root, name)
         row = looker.row(name, what, ours)
         if row:
             yield row
@@ -141,7 +146,7 @@ def _hidden(looker: _Looker, names: list[str], known: Known) -> Iterator[dict[st
         if name in (LOCKS, QUARANTINE, EXPORTS) or name.startswith(PROBE):
             continue
         key = key_of(known.kind, f"{HIDDEN}/{name}")
-        alive = key.startswith(prefix) and key[len(prefix) :] in known.names
+        alive = key.startswith(prefix) and key[len(prefix) :] in (*known.names, *known.elsewhere)
         if name.endswith((RECEIPT, ARRIVED)):
             # these wait for what comes later in the life of a VM
             what = "" if alive else "receipt"

@@ -24,6 +24,7 @@ from .host import Host
 from .image import Image
 from .install import COMMANDS, equip_front_end, install_commands, write_session
 from .life import Life
+from .managing import Managing
 from .outcome import EventFailedError, Outcome
 from .runner import Call, Runner
 from .server import ApiServer, Request
@@ -54,6 +55,7 @@ __all__ = [
     "LabHost",
     "Lcm",
     "Life",
+    "Managing",
     "NotFoundError",
     "Oned",
     "Outcome",

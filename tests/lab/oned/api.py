@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 
 from . import datastores
 from .allocation import Allocation
+from .managing import Managing
 from .states import VmState
 from .store import NotFoundError, Oned
 from .xmldoc import Element
 
 AUTHENTICATION = 0x0100
 NO_EXISTS = 0x0400
+ACTION = 0x0800
 XML_RPC_API = 0x1000
 INTERNAL = 0x2000
 
@@ -47,13 +49,15 @@ class Api:
             "one.imagepool.info": self._ranged_pool("IMAGE_POOL", lambda: _values(oned.images)),
             "one.datastorepool.info": self._pool("DATASTORE_POOL", lambda: _values(oned.datastores)),
             "one.hostpool.info": self._pool("HOST_POOL", lambda: _values(oned.hosts)),
+            "one.templatepool.info": self._template_pool,
             "one.system.version": lambda method, given: _success(oned.settings.version),
         }
 
     def call(self, method: str, arguments: Sequence[object]) -> Answer:
         """Answers one call. Raises UnknownMethodError."""
+        managing = self._oned.managing if method in (self._oned.managing or ()) else None
         handler = self._methods.get(method)
-        if handler is None:
+        if handler is None and managing is None:
             raise UnknownMethodError(method)
         if not arguments or not isinstance(arguments[0], str):
             return _failure(f"[{method}] the session is missing", XML_RPC_API)
@@ -63,11 +67,26 @@ class Api:
                 user = self._oned.users.of_token(arguments[0])
             except ValueError:
                 return _failure(f"[{method}] User couldn't be authenticated, aborting call.", AUTHENTICATION)
+        if handler is None or managing is not None:
+            assert managing is not None
+            return self._managed(managing, method, arguments[1:], self._oned.users.ids[user])
         if method in _BY_DRIVERS:
             # drivers are called meanwhile, and ask in their turn
             return handler(method, [*arguments[1:], self._oned.users.ids[user]])
         with self._oned.lock:
             return handler(method, arguments[1:])
+
+    def _managed(self, managing: Managing, method: str, given: Sequence[object], uid: int) -> Answer:
+        try:
+            return [True, managing.call(method, given, uid), 0]
+        except NotFoundError as error:
+            return _failure(f"[{method}] Error getting {error.kind} [{error.object_id}].", NO_EXISTS, error.object_id)
+        except ValueError as error:
+            return _failure(f"[{method}] {error}", ACTION)
+
+    def _template_pool(self, method: str, given: Sequence[object]) -> Answer:
+        managing = self._oned.managing
+        return _success(managing.template_pool() if managing else self._oned.pool("VMTEMPLATE_POOL", []))
 
     def _image_allocate(self, method: str, given: Sequence[object]) -> Answer:
         template, store, _check, uid = given

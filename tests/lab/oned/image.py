@@ -11,8 +11,6 @@ from .snapshots import Snapshots
 from .states import DiskType, ImageState, ImageType
 from .xmldoc import Element, cdata, ids, node, template, text
 
-_PERMISSIONS = Permissions(owner=6)
-
 
 @dataclass
 class Image(Owned):
@@ -43,6 +41,7 @@ class Image(Owned):
     increments: list[tuple[int, str]] = field(default_factory=list)
     """Number and reference of each increment of a backup; empty for a full one, whose reference is its source."""
     backup_disks: set[int] = field(default_factory=set)
+    permissions: Permissions = field(default_factory=lambda: Permissions(owner=6))
 
     def settle(self, state: ImageState) -> None:
         """Sets a state the image stays in: both state elements show it from then on."""
@@ -69,7 +68,7 @@ class Image(Owned):
             "IMAGE",
             [
                 *self.identity(),
-                _PERMISSIONS.element(),
+                self.permissions.element(),
                 text("TYPE", int(self.type)),
                 text("DISK_TYPE", int(self.disk_type)),
                 text("PERSISTENT", int(self.persistent)),

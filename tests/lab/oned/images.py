@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from . import datastores, messages
 from .answers import read_clone, read_cp, read_mkfs, read_monitor, read_stat
@@ -116,6 +116,13 @@ class ImageLife:
 
     def clone_image(self, image_id: int, name: str, ds_id: int | None = None, new_id: int | None = None) -> Outcome:
         """A copy of an image, in its own datastore or another one. Raises ValueError when the image is not free."""
+        _image, finish = self.begin_clone(image_id, name, ds_id, new_id)
+        return finish()
+
+    def begin_clone(
+        self, image_id: int, name: str, ds_id: int | None = None, new_id: int | None = None
+    ) -> tuple[Image, Callable[[], Outcome]]:
+        """The new image, and what copies it: oned gives the id away before it calls the driver."""
         origin = self.oned.image(image_id)
         datastore = self.oned.datastore(origin.datastore_id if ds_id is None else ds_id)
         if origin.state not in (ImageState.READY, ImageState.USED):
@@ -130,6 +137,11 @@ class ImageLife:
             if not origin.vms:
                 origin.settle(ImageState.CLONE)
         outcome.object_id = image.id
+        return image, lambda: self._finish_clone(outcome, origin, before, image, datastore)
+
+    def _finish_clone(
+        self, outcome: Outcome, origin: Image, before: ImageState, image: Image, datastore: Datastore
+    ) -> Outcome:
         source_ds = self.oned.datastore(origin.datastore_id)
         bridges = source_ds.template.get("BRIDGE_LIST", "") if source_ds.id != datastore.id else ""
         document = self._locked(lambda: messages.clone_action(image, datastore, bridges))

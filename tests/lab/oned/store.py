@@ -20,6 +20,7 @@ from .xmldoc import Element, node
 
 if TYPE_CHECKING:
     from .allocation import Allocation
+    from .managing import Managing
 
 T = TypeVar("T")
 
@@ -86,6 +87,8 @@ class Oned:
         self.users = Users()
         self.allocation: Allocation | None = None
         """What makes images and templates for the API."""
+        self.managing: Managing | None = None
+        """What does for the API what administrators ask of images and VMs."""
         self._clock = clock
 
     def now(self) -> int:
