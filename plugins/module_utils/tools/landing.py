@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import zlib
+from _thread import allocate_lock, start_new_thread
 
 from .codec import loads
 from .command import going_on
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Digests in one frame.
 _AT_ONCE = 256
+#: Bytes of data after which what came so far starts on its way to the disk.
+_EARLY = 64 << 20
 
 
 def receive(folder: str, handle: int, say: Say, stall: float, watch: Any = None) -> dict[str, Any]:
@@ -56,6 +59,46 @@ def receive(folder: str, handle: int, say: Say, stall: float, watch: Any = None)
     return result
 
 
+class _Early:
+    """Lets data of a file go to disk while more of it comes, so that little is left for the end.
+
+    :param handle: the file; an error of its disk is told once only, so it is kept for :meth:`end`.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._new = 0
+        self._busy = allocate_lock()
+        self._error: OSError | None = None
+
+    def add(self, count: int) -> None:
+        """So many bytes more were written."""
+        self._new += count
+        if self._new >= _EARLY and self._busy.acquire(False):
+            self._new = 0
+            start_new_thread(self._sync, ())
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._handle)
+        except OSError as error:
+            self._error = error
+        finally:
+            self._busy.release()
+
+    def end(self) -> None:
+        """All is written: it is on disk when this returns."""
+        self.rest()
+        if self._error:
+            raise self._error
+        os.fsync(self._handle)
+
+    def rest(self) -> None:
+        """Wait until the file may be closed."""
+        self._busy.acquire()
+        self._busy.release()
+
+
 class _Landing:
     """One stream as it comes in."""
 
@@ -66,6 +109,7 @@ class _Landing:
         self._offers: dict[str, Known] = {}
         self._seen: set[str] = set()
         self._file = -1
+        self._early = _Early(-1)
         self._name = ""
         self._size = 0
         self._left = 0
@@ -171,6 +215,7 @@ class _Landing:
                 written = os.pwrite(self._file, data, offset)
                 data = data[written:]
                 offset += written
+            self._early.add(count)
 
     def _check(self, checksum: bytes) -> None:
         ours, self._checksum = packed(self._checksum), 0
@@ -233,6 +278,7 @@ class _Landing:
             _remove(path)
         fresh = 0 if name in self._offers else os.O_EXCL
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | fresh, mode)
+        self._early = _Early(self._file)
         self._name, self._size = name, size
         os.fchmod(self._file, mode)
         os.ftruncate(self._file, size)
@@ -240,13 +286,14 @@ class _Landing:
     def _whole(self) -> None:
         """The current file has all that it should have: it goes to disk."""
         if self._file >= 0:
-            os.fsync(self._file)
+            self._early.end()
         self.close()
 
     def close(self) -> None:
         """No file is open any more."""
         file, self._file = self._file, -1
         if file >= 0:
+            self._early.rest()
             os.close(file)
 
     def drain(self) -> None:

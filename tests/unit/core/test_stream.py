@@ -473,6 +473,25 @@ def test_data_without_a_digest(ends: tuple[Path, Path]) -> None:
 # ---------------------------------------------------------------- time
 
 
+def test_an_error_of_the_disk_is_told_whenever_it_shows(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk tells once that it could not write; here while more data comes."""
+    source, target = ends
+    (source / "disk").write_bytes(pattern("disk", 1 << 20))
+    told = []
+
+    def full(_handle: int) -> None:
+        told.append(True)
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(landing, "_EARLY", 128 << 10)
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(OSError, match="the disk is broken"):
+        played(recorded([[str(source / "disk"), "disk"]]), target)
+    assert told
+
+
 @pytest.mark.parametrize("end", ["sender", "receiver"])
 def test_no_progress(ends: tuple[Path, Path], end: str) -> None:
     here, there = ends
