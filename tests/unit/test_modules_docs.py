@@ -73,7 +73,7 @@ def test_every_action_has_a_module_and_every_module_an_action() -> None:
 
 
 #: What the files of the backup drivers share.
-_OF_BACKUPS = ("needs_vm", "repository", "selected", "urls")
+_OF_BACKUPS = ("chain_of", "check_space", "needs_vm", "repository", "selected", "urls")
 
 
 def test_every_action_of_a_driver_is_one_that_can_be_called() -> None:
