@@ -205,6 +205,18 @@ class Info:
         self.options = options
 
 
+def _host_check(params: dict[str, Any]) -> dict[str, Any]:
+    from ._check_host import host_check
+
+    return host_check(params)
+
+
+def _mesh_check(params: dict[str, Any]) -> dict[str, Any]:
+    from ._check_mesh import mesh_check
+
+    return mesh_check(params)
+
+
 MODULES: dict[str, Info] = {
     "datastores_info": Info(datastores_info, {**_DATASTORES, "largest": {"type": "int", "default": 10}}),
     "images_info": Info(images_info, _DATASTORES),
@@ -219,5 +231,33 @@ MODULES: dict[str, Info] = {
     "operations_info": Info(
         operations_info,
         {"folders": {"type": "list", "elements": "str", "default": ["/var/lib/one/datastores"]}, **_TIMES},
+    ),
+    "host_check": Info(
+        _host_check,
+        {
+            "name": {"type": "str", "required": True},
+            "token": {"type": "str", "default": ""},
+            "finish": {"type": "bool", "default": False},
+            "datastores": {"type": "list", "elements": "dict", "default": []},
+            "folders": {"type": "list", "elements": "str", "default": ["/var/tmp"]},
+            "needs": {"type": "list", "elements": "str", "default": ["qemu-img", "ssh"]},
+            "sudo": {"type": "list", "elements": "str", "default": []},
+            "monitor": {"type": "str", "default": "ssh"},
+            "min_free_percent": {"type": "int", "default": 5},
+            "command_timeout": {"type": "int", "default": 120},
+            "stall_timeout": {"type": "int", "default": 30},
+        },
+    ),
+    "mesh_check": Info(
+        _mesh_check,
+        {
+            "hosts": {"type": "list", "elements": "str", "required": True},
+            "mesh": {"type": "str", "default": "ring", "choices": ["ring", "full", "none"]},
+            "sample": {"type": "int", "default": 1},
+            "agent": {"type": "str", "default": ""},
+            "max_offset": {"type": "int", "default": 2},
+            "connect_timeout": {"type": "int", "default": 10},
+            "command_timeout": {"type": "int", "default": 300},
+        },
     ),
 }

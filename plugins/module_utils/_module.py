@@ -42,7 +42,7 @@ def main(action: str) -> None:
 
 
 def info(name: str) -> None:
-    """Run an info module, which only looks.
+    """Run a module that changes nothing: it only looks, or what it tries it takes away.
 
     :param name: the module's name without the collection.
     """
@@ -51,7 +51,7 @@ def info(name: str) -> None:
     module = AnsibleModule(argument_spec=MODULES[name].options, supports_check_mode=True)
     _stoppable()
     try:
-        result = MODULES[name].run(dict(module.params))
+        result = MODULES[name].run({**module.params, "check": module.check_mode})
     except StorageError as error:
         module.fail_json(msg=str(error), error=error.record())
         raise

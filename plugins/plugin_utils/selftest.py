@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 
-from ..module_utils._errors import Corrupt, StorageError, ToolFailed, from_os, one_line
+from ..module_utils._errors import Corrupt, StorageError, ToolFailed, one_line
+from ..module_utils._probe import KINDS, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 _USUAL = "/var/lib/one/datastores"
 _SECONDS = 30
-_SIZE = 4
-_BLOCK = 1 << 16
-#: Ids of VMs and images that oned, which counts from 0, does not come to.
-_NOBODY = 2_000_000_000
 
 
 def main(here: str, arguments: list[str]) -> int:
@@ -86,30 +82,13 @@ def _qemu_img() -> str:
 def _datastore(word: str, root: str, monitor: str) -> str:
     """A line about one datastore that was written, read and cleaned; ``StorageError`` when that cannot be done."""
     kind, _colon, number = word.partition(":")
-    if kind not in ("image", "shared", "local") or not (number.isascii() and number.isdigit()):
+    if kind not in KINDS or not (number.isascii() and number.isdigit()):
         raise ToolFailed(f"'{one_line(word, 40)}' is not image:ID, shared:ID or local:ID")
-    store, begun = os.path.join(root, number), time.monotonic()
+    store = os.path.join(root, number)
     if not os.path.isdir(store):
         raise ToolFailed(f"{store} is not there")
-    ident = _NOBODY + os.getpid() % 100_000_000
-    if kind == "image":
-        made = {"driver": "fs", "datastore": store}
-        new: dict[str, Any] = {"datastore_id": int(number), "image_id": ident, "regtime": int(time.time())}
-        path = str(_action("ds_mkfs", {**made, **new, "format": "raw", "size": _SIZE})["source"])
-        gone = ("ds_rm", {**made, "source": path})
-    else:
-        made = {"driver": "ssh" if kind == "local" else "qcow2", "datastore": store}
-        folder = os.path.join(store, str(ident))
-        new = {"destination": os.path.join(folder, "disk.0"), "format": "raw", "size": _SIZE, "monitor": monitor}
-        path = str(_action("tm_mkimage", {**made, **new})["path"])
-        gone = ("tm_delete", {**made, "path": folder})
-    try:
-        _write_and_read(path)
-    finally:
-        _action(*gone)
-    if os.path.lexists(path):
-        raise Corrupt(f"{path} was removed and is there still")
-    return f"datastore {word}: written, read and removed in {1000 * (time.monotonic() - begun):.0f} ms"
+    took = probe(kind, int(number), store, monitor, _action)
+    return f"datastore {word}: written, read and removed in {took} ms"
 
 
 def _action(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -119,19 +98,3 @@ def _action(name: str, options: dict[str, Any]) -> dict[str, Any]:
     result = local.run(name, options, False, "")
     local.delivered()
     return result
-
-
-def _write_and_read(path: str) -> None:
-    block = os.urandom(_BLOCK)
-    try:
-        with open(path, "r+b") as file:
-            file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with open(path, "rb") as file:
-            read = file.read(_BLOCK)
-    except OSError as error:
-        raise from_os(error, f"write {path}") from error
-    if read != block:
-        raise Corrupt(f"{path} does not hold what was written to it")
