@@ -168,7 +168,7 @@ def test_the_lead_is_told(action: str) -> None:
 @pytest.mark.parametrize("action", sorted(ACTIONS))
 def test_attributes(action: str) -> None:
     attributes = documentation(action)["attributes"]
-    looking = ACTIONS[action].name in ("stat", "monitor", "monitor_ds", "ls", "backup_verify")
+    looking = ACTIONS[action].name in ("stat", "monitor", "monitor_ds", "ls", "backup_verify", "digest")
     assert attributes["check_mode"]["support"] == "full"
     assert attributes["diff_mode"]["support"] == ("N/A" if looking else "full")
     assert attributes["idempotent"]["support"] in ("full", "partial")

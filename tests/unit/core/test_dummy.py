@@ -12,6 +12,7 @@ import pytest
 from plugins.module_utils._actions import ACTIONS
 from plugins.module_utils._errors import Unsupported
 from plugins.module_utils.drivers.dummy import DsDummy, TmDummy
+from plugins.module_utils.drivers.fs import Fs
 from plugins.module_utils.drivers.registry import load
 from tests.unit.core.support import act, explained
 
@@ -72,7 +73,9 @@ def test_disks(action: str) -> None:
 
 
 def test_every_image_action_has_an_answer() -> None:
-    assert {action.name for action in ACTIONS.values() if action.kind == "ds"} <= set(DsDummy.answers)
+    """That oned asks for; digest and orphans are for people."""
+    images = {action.name for action in ACTIONS.values() if action.kind == "ds" and hasattr(Fs, action.name)}
+    assert images - {"digest", "orphans"} <= set(DsDummy.answers)
 
 
 @pytest.mark.parametrize(

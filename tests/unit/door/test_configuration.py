@@ -22,6 +22,9 @@ NOT_OURS = {"SSH_AUTH_SOCK", "http_proxy"}
 #: Of the image, of a request and of the marketplace: they stand in the text below the table.
 OF_OTHERS = {"MD5", "SHA1", "SHA256", "BACKUP_JOB_ID", "USERNAME", "INCREMENT_ID"}
 
+#: Who reads, of a whole site, what oned itself writes into templates.
+OF_SITES = [ROOT / "plugins" / "plugin_utils" / "site.py", *(ROOT / "plugins" / "plugin_utils" / "fleet").glob("*.py")]
+
 
 def rows(title: str) -> list[list[str]]:
     """Cells of the table of a section."""
@@ -110,7 +113,7 @@ def attributes_read() -> set[str]:
             found.add(given[0])
         if name == "refuse" and isinstance(node.args[-1], ast.Tuple):
             found |= {ast.literal_eval(item) for item in node.args[-1].elts}
-    for path in SOURCES:
+    for path in set(SOURCES).difference(OF_SITES):
         text = path.read_text()
         found |= set(re.findall(r"""["'](?:DATASTORE/)?TEMPLATE/([A-Z0-9_]+)["']""", text)) - {"DISK", "NIC"}
         for line in ast.parse(text).body:
