@@ -299,22 +299,27 @@ class Backups(Room, Driver):
         return bool(0 < len(options["increments"]) <= options["keep_last"])
 
 
-def merges(host_files: list[tuple[Increment, list[Stored]]], later: set[int]) -> dict[int, list[tuple[int, Stored]]]:
-    """Files to merge by disk: (index of the increment, file), the oldest first.
+def merges(
+    repository: Repository, merged: list[Increment], rest: list[Increment]
+) -> tuple[list[tuple[Increment, list[Stored]]], dict[int, list[tuple[int, Stored]]]]:
+    """The files of each increment that is merged, and by disk what is to be merged: (index of the increment, file), the
+    oldest first.
 
     A disk that neither the newest of them nor a later increment has was detached from the VM, and is in no backup that
     stays. A disk that is new in one of them begins there.
 
-    :param later: disks of the increments that stay as they are.
+    :param rest: the increments that stay as they are.
     """
-    newest = {place[0] for file in host_files[-1][1] if (place := manifests.disk_of(file.name))}
+    files = [(increment, repository.files(increment.reference)) for increment in merged]
+    stay = [*files[-1][1], *(file for increment in rest for file in repository.files(increment.reference))]
+    wanted = {place[0] for file in stay if (place := manifests.disk_of(file.name))}
     found: dict[int, list[tuple[int, Stored]]] = {}
-    for index, (_increment, files) in enumerate(host_files):
-        for file in files:
+    for index, (_increment, kept) in enumerate(files):
+        for file in kept:
             place = manifests.disk_of(file.name)
-            if place and (place[0] in newest or place[0] in later):
+            if place and place[0] in wanted:
                 found.setdefault(place[0], []).append((index, file))
-    return found
+    return files, found
 
 
 def _order(name: str) -> tuple[int, int, str]:

@@ -164,14 +164,7 @@ class Restic(Backups):
         newest, place = merged[-1], repository.place
         desk = os.path.dirname(request.shop(self.claims_rm(request.options)[0]))
         snapshot, _files = repository.listing(newest.reference)
-        files = [(increment, repository.files(increment.reference)) for increment in merged]
-        later = {
-            disk[0]
-            for increment in rest
-            for file in repository.files(increment.reference)
-            if (disk := manifests.disk_of(file.name))
-        }
-        work = merges(files, later)
+        files, work = merges(repository, merged, rest)
         vm = vm_of(files[-1][1], request["vm_id"])
         scratch = os.path.join(clean_path(request["repository_tmp_dir"], "temporary folder"), f"{_SCRATCH}{_random()}")
         # a path that ends like those of backups: the VM's id is read out of it (contract-ds 6.3)

@@ -153,14 +153,7 @@ class Rsync(Backups):
         repository = self.repository(request)
         claim = self.claims_rm(request.options)[0]
         shop, root, newest = request.shop(claim), claim.datastore, merged[-1]
-        files = [(increment, repository.files(increment.reference)) for increment in merged]
-        later = {
-            place[0]
-            for increment in rest
-            for file in repository.files(increment.reference)
-            if (place := manifests.disk_of(file.name))
-        }
-        work = merges(files, later)
+        files, work = merges(repository, merged, rest)
         self._check_manifests(request, files)
         part = os.path.join(shop, "merged")
         final = self._folder(request, newest)
