@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import Lab
@@ -32,8 +33,8 @@ class Fleet:
         self._deploy()
         self.life = Life(self.ground.oned, self.ground.runner())
         self.managing = self.ground.oned.managing = Managing(self.life)
-        self.life.create_datastore("from", tm_mad="qcow2", ds_id=FROM)
-        self.life.create_datastore("to", tm_mad="qcow2", ds_id=TO)
+        self.life.create_datastore("from", tm_mad="ssh", ds_id=FROM)
+        self.life.create_datastore("to", tm_mad="ssh", ds_id=TO)
         self.life.create_datastore("own", tm_mad="ssh", type=DatastoreType.SYSTEM, ds_id=SYSTEM)
 
     def _deploy(self) -> None:
@@ -100,15 +101,13 @@ class Fleet:
             stdin=subprocess.DEVNULL,
         )
 
-    def run(
-        self, command: str, *arguments: str, code: int = 0, timeout: float = 120
-    ) -> dict[str, list[dict[str, object]]]:
+    def run(self, command: str, *arguments: str, code: int = 0, timeout: float = 120) -> dict[str, Any]:
         """The report of a command, which has to end with that code."""
         process = self.start(command, "--json", *arguments)
         out, err = process.communicate(timeout=timeout)
         assert process.returncode == code, (process.returncode, out.decode(), err.decode())
         assert not err, err.decode()
-        report: dict[str, list[dict[str, object]]] = json.loads(out)
+        report: dict[str, Any] = json.loads(out)
         return report
 
     def refuses(self, command: str, *arguments: str) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Lab.up(folder, shared=shared, binds=[repository()], masks=[repository()]) as lab:
         made = Fleet(lab)
         made.life.create_datastore("qcow2", tm_mad="qcow2", ds_id=QCOW2, template={"DRIVER": "qcow2"})
-        made.life.create_datastore("raw", tm_mad="qcow2", ds_id=RAW, template={"DRIVER": "raw"})
+        made.life.create_datastore("raw", tm_mad="ssh", ds_id=RAW, template={"DRIVER": "raw"})
         made.ground.oned.users.ids["anna"] = 5
         yield made
         made.close()
@@ -77,7 +78,7 @@ def state(fleet: Fleet) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def move(fleet: Fleet, *arguments: str, code: int = 0) -> dict[str, list[dict[str, object]]]:
+def move(fleet: Fleet, *arguments: str, code: int = 0) -> dict[str, Any]:
     return fleet.run("images", "migrate", "--from", str(FROM), "--to", str(TO), *arguments, code=code, timeout=900)
 
 

@@ -105,18 +105,7 @@ class Api(Oned):
 
     def settled_image(self, ident: int, until: float) -> _Element | None:
         """An image's document once nothing is being done with it; None when it is gone."""
-        return _settled(lambda: self.image(ident), lambda image: _image_rests(image), f"image {ident}", until)
-
-    def settled_vm(self, ident: int, moving: tuple[int, ...], until: float) -> _Element:
-        """A VM's document once its LCM_STATE is none of these."""
-
-        def rests(vm: _Element) -> bool:
-            return number(vm, "STATE", 0) != 3 or number(vm, "LCM_STATE", 0) not in moving
-
-        found = _settled(lambda: self.vm(ident), rests, f"VM {ident}", until)
-        if found is None:
-            raise Missing(f"VM {ident} went away")
-        return found
+        return _settled(lambda: self.image(ident), _image_rests, f"image {ident}", until)
 
 
 def _image_rests(image: _Element) -> bool:

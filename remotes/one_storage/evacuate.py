@@ -1,0 +1,12 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs that are off brought to other hosts by the core that lies beside this file."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from plugins.plugin_utils.fleet.evacuation import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs that are off leave a host with their disks; chains of snapshots become shorter. oned's API does it all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.fleet import FROM, SYSTEM, Fleet, contents
+from tests.lab.hosts import Lab, can_make_hosts, repository
+from tests.lab.looking import wait_for
+from tests.lab.oned import Lcm, Vm, VmState, use_image
+
+LEFT, OTHERS = "host01", ["host02", "host03"]
+SHARED, QCOW2 = 101, 110
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    able, reason = can_make_hosts()
+    if not able:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("fleet") / "lab"
+    names, shared = ["frontend", LEFT, *OTHERS], (FROM, SHARED, QCOW2)
+    with Lab.up(folder, names=names, shared=shared, binds=[repository()], masks=[repository()]) as lab:
+        made = Fleet(lab)
+        made.life.create_datastore("qcow2", tm_mad="qcow2", ds_id=QCOW2, template={"DRIVER": "qcow2"})
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def clean(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet; its VMs and images go at the end."""
+    yield fleet
+    fleet.managing.before = lambda method: None
+    fleet.managing.refuse.clear()
+    fleet.managing.settle()
+    for vm in list(fleet.ground.oned.vms.values()):
+        if vm.state is not VmState.DONE:
+            fleet.life.delete(vm.id)
+    fleet.ground.oned.vms.clear()
+
+
+def off(fleet: Fleet, count: int) -> list[Vm]:
+    """VMs on the host that is left, with a disk of their own each, powered off."""
+    images = fleet.images(count, size=4 << 20)
+    fleet.own(FROM)
+    made = []
+    for image in images:
+        number = fleet.life.create_vm(f"vm {image.id}", [use_image(image.id)], SYSTEM, LEFT).check().object_id
+        fleet.life.poweroff(number).check()
+        made.append(fleet.ground.oned.vm(number))
+    return made
+
+
+def disk(fleet: Fleet, vm: Vm) -> str:
+    """What a VM's disk holds where oned says that it is; asserts that it is nowhere else."""
+    for host in [LEFT, *OTHERS]:
+        assert (fleet.folder(SYSTEM, host) / str(vm.id)).exists() == (host == vm.record.hostname), (vm.id, host)
+    return contents(fleet.folder(SYSTEM, vm.record.hostname) / str(vm.id) / "disk.0")
+
+
+def test_evacuation_killed_and_run_again(clean: Fleet) -> None:
+    fleet = clean
+    vms = off(fleet, 6)
+    fleet.life.undeploy(vms[5].id).check()
+    before = [disk(fleet, vm) for vm in vms[:5]]
+    report = fleet.run("evacuate", "--host", LEFT)
+    assert report["movable"] == [vm.id for vm in vms[:5]]
+    assert [row["reason"] for row in report["vms"]][5] == "it is undeployed: its disks are at the front-end"
+    assert {vm.record.hostname for vm in vms[:5]} == {LEFT}
+
+    process = fleet.start("evacuate", "--host", LEFT, "--apply")
+    wait_for("the middle", lambda: sum(vm.record.hostname != LEFT for vm in vms[:5]) >= 2, 120)
+    os.kill(fleet.ground.lab.inner_pid(process), signal.SIGKILL)
+    process.communicate(timeout=30)
+    fleet.run("evacuate", "--host", LEFT, "--apply", "--throttle", "2")
+    assert [disk(fleet, vm) for vm in vms[:5]] == before
+    assert {vm.record.hostname for vm in vms[:5]} <= set(OTHERS) and len({vm.record.hostname for vm in vms[:5]}) == 2
+    assert {vm.state for vm in vms[:5]} == {VmState.POWEROFF}
+    assert fleet.run("evacuate", "--host", LEFT)["movable"] == []
+    assert [path for path in fleet.folder(SYSTEM, LEFT).iterdir() if path.name.isdigit()] == []
+
+
+def test_a_migration_that_failed_is_retried(clean: Fleet) -> None:
+    fleet = clean
+    [vm] = off(fleet, 1)
+    before = disk(fleet, vm)
+    fleet.ground.lab.stop_sshd(OTHERS[0])
+    try:
+        report = fleet.run("evacuate", "--host", LEFT, "--to", OTHERS[0], "--apply", code=2)
+    finally:
+        fleet.ground.lab.start_sshd(OTHERS[0])
+    assert "did not come to host02" in str(report["vms"][0]["reason"])
+    assert vm.lcm_state is Lcm.PROLOG_MIGRATE_POWEROFF_FAILURE
+    fleet.run("evacuate", "--host", LEFT, "--apply")
+    assert vm.record.hostname == OTHERS[0] and vm.state is VmState.POWEROFF
+    assert disk(fleet, vm) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--host", "nobody"], "oned knows no host nobody"),
+        (["--host", LEFT, "--to", "nobody"], "nobody is no host that VMs of host01 can go to"),
+        (["--host", LEFT, "--to", LEFT], "host01 is no host that VMs of host01 can go to"),
+        (["--host", LEFT, "--limit-rate", "fast"], "'fast' is not a transfer rate"),
+    ],
+)
+def test_misuses(clean: Fleet, arguments: list[str], sentence: str) -> None:
+    assert sentence in clean.refuses("evacuate", *arguments)
+
+
+def test_chains_become_shorter(clean: Fleet) -> None:
+    fleet = clean
+    [vm] = off(fleet, 1)
+    for _number in range(6):
+        fleet.life.snapshot_disk(vm.id, 0).check()
+    folder = fleet.folder(SYSTEM, LEFT) / str(vm.id)
+    before = contents(folder / "disk.0")
+    report = fleet.run("consolidate")
+    assert [(row["what"], row["depth"], row["delete"]) for row in report["chains"]] == [
+        (f"disk 0 of VM {vm.id}", 6, [0, 1, 2])
+    ]
+    assert not fleet.run("consolidate", "--depth", "7")["chains"]
+    done = fleet.run("consolidate", "--apply")
+    assert [(row["state"], row["deleted"]) for row in done["chains"]] == [("shorter", [0, 1, 2])]
+    assert sorted(vm.snapshots[0].entries) == [3, 4, 5]
+    assert contents(folder / "disk.0") == before
+    fleet.managing.refuse["one.vm.disksnapshotdelete"] = "it is wanted"
+    kept = fleet.run("consolidate", "--depth", "1", "--keep", "0", "--apply")
+    assert kept["chains"][0]["state"] == "stays" and "it is wanted" in str(kept["chains"][0]["reason"])
+    assert sorted(vm.snapshots[0].entries) == [3, 4, 5]
+    assert "has no snapshot 3" in fleet.refuses("consolidate", "--flatten", f"{min(fleet.ground.oned.images)}:3")
+    assert "as 7:2" in fleet.refuses("consolidate", "--flatten", "all")
