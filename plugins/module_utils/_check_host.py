@@ -180,12 +180,24 @@ def _tried(store: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str, 
         if store["kind"] == "folder":
             return
         yield {"next": "probe"}
-        yield {"ms": probe(store["kind"], store["id"], path, params["monitor"], _act)}
+        # the drivers mark a datastore of the host's own, which is not to be marked by a check
+        says = _marker(path) if store["kind"] == "local" else ""
+        kind = "shared" if store["kind"] == "local" and not says else store["kind"]
+        yield {"ms": probe(kind, store["id"], path, says, _act)}
     except OSError as error:
         raised = from_os(error, f"write to {path}")
         yield {"problem": str(raised), "full": isinstance(raised, NoSpace)}
     except StorageError as error:
         yield {"problem": str(error), "full": isinstance(error, NoSpace)}
+
+
+def _marker(path: str) -> str:
+    """What the file ``.monitor`` of a datastore says; nothing when there is none."""
+    try:
+        with open(os.path.join(path, ".monitor"), encoding="utf-8", errors="replace") as file:
+            return file.read(256).strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _act(name: str, options: dict[str, Any]) -> dict[str, Any]:

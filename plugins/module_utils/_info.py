@@ -242,7 +242,6 @@ MODULES: dict[str, Info] = {
             "folders": {"type": "list", "elements": "str", "default": ["/var/tmp"]},
             "needs": {"type": "list", "elements": "str", "default": ["qemu-img", "ssh"]},
             "sudo": {"type": "list", "elements": "str", "default": []},
-            "monitor": {"type": "str", "default": "ssh"},
             "min_free_percent": {"type": "int", "default": 5},
             "command_timeout": {"type": "int", "default": 120},
             "stall_timeout": {"type": "int", "default": 30},

@@ -65,10 +65,6 @@ options:
     type: list
     elements: str
     default: []
-  monitor:
-    description: What the file C(.monitor) of a system datastore of the host's own says.
-    type: str
-    default: ssh
   min_free_percent:
     description: A file system with less room, or fewer inodes, counts as full.
     type: int
