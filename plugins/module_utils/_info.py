@@ -200,9 +200,24 @@ def _counted(numbers: Any) -> dict[str, int]:
 class Info:
     """A module: its options and what it does with them."""
 
-    def __init__(self, run: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> None:
-        self.run = run
+    def __init__(self, look: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> None:
+        self._look = look
         self.options = options
+
+    def run(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What is returned, as text that Ansible takes: names of files may have any bytes."""
+        found: dict[str, Any] = _as_text(self._look(params))
+        return found
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    return value
 
 
 def _host_check(params: dict[str, Any]) -> dict[str, Any]:
