@@ -56,6 +56,10 @@ build: install stage ## The collection's archive in dist/, installed in a scratc
 	echo "$$modules"; \
 	echo "$$archive: $$(grep -c '^one_storage[.]drivers[.]' <<<"$$modules" || true) modules"
 
+.PHONY: docs
+docs: install stage ## The documentation as pages in dist/docs: guides, settings, manual pages
+	@$(BIN)/python -m tests.tools.docs
+
 .PHONY: lab-up
 lab-up: install ## Start the lab and leave it running
 	@$(BIN)/python -m tests.lab.hosts up
@@ -82,7 +86,7 @@ bench: install ## What an action costs, as ratios to bare processes
 	@$(BIN)/python -m tests.bench
 
 ##@ Check
-CHECKS := check-ruff check-mypy check-oldest check-shell check-reuse check-changelog check-lint check-sanity
+CHECKS := check-ruff check-mypy check-oldest check-shell check-reuse check-changelog check-docs check-galaxy check-lint check-sanity
 .PHONY: check $(CHECKS)
 check: install ## All checks, the failed ones named at the end
 	@$(MAKE) --keep-going $(CHECKS)
@@ -108,15 +112,17 @@ check-reuse: install ## Licence and copyright of every file
 check-changelog: install stage ## Changelog fragments
 	@cd $(STAGE) && $(BIN)/antsibull-changelog lint
 
+check-docs: install stage ## Manual pages of modules and roles, and how they refer to each other
+	@cd $(STAGE) && ANSIBLE_COLLECTIONS_PATH=$(TREE) $(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+
+check-galaxy: install ## What Galaxy's importer says about the archive
+	@$(BIN)/python -m tests.tools.importer
+
 check-lint: install stage ## ansible-lint, profile production
 	@cd $(STAGE) && ANSIBLE_COLLECTIONS_PATH=$(TREE) $(BIN)/ansible-lint --offline --strict --nocolor -q --profile production
 
 check-sanity: install stage ## ansible-test sanity, without a container
 	@$(BIN)/python -m tests.tools.sanity
-
-.PHONY: docs
-docs: install stage ## Check the documentation of modules and roles, and how they refer to each other
-	@cd $(STAGE) && ANSIBLE_COLLECTIONS_PATH=$(TREE) $(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 
 .PHONY: format
 format: install ## Bring the Python code into shape
