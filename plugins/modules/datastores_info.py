@@ -38,7 +38,9 @@ EXAMPLES = r"""
 
 - name: Name those of which more was promised than there is
   ansible.builtin.debug:
-    msg: "{{ found.datastores | selectattr('overcommit', 'defined') | selectattr('overcommit', 'gt', 1) | map(attribute='name') }}"
+    msg: >-
+      {{ found.datastores | selectattr('overcommit', 'defined') | selectattr('overcommit', 'gt', 1)
+      | map(attribute='name') }}
 """
 
 RETURN = r"""

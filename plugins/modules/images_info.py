@@ -32,7 +32,9 @@ EXAMPLES = r"""
 
 - name: Name the images without a block, which nobody ever wrote to
   ansible.builtin.debug:
-    msg: "{{ found.datastores | map(attribute='images', default=[]) | flatten | selectattr('allocated_bytes', 'equalto', 0) | map(attribute='path') }}"
+    msg: >-
+      {{ found.datastores | map(attribute='images', default=[]) | flatten
+      | selectattr('allocated_bytes', 'equalto', 0) | map(attribute='path') }}
 """
 
 RETURN = r"""

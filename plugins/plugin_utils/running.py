@@ -14,6 +14,7 @@ import os
 import time
 
 from ..module_utils._errors import Busy, Cancelled, StorageError, from_os
+from ..module_utils.tools.manifest import is_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _read(handle: int) -> dict[str, Any]:
     except (OSError, ValueError):
         # it is being written just now
         return {}
-    return found if isinstance(found, dict) and type(found.get("pid")) is int else {}
+    return found if isinstance(found, dict) and is_whole(found.get("pid")) else {}
 
 
 def foreign(deploy_id: str) -> list[dict[str, Any]]:

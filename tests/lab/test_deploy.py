@@ -176,7 +176,7 @@ def test_a_failing_canary_leaves_the_others_the_old_build(site: Site) -> None:
     old, files = site.build(other), site.files()
     more = site.ground.path(site.ground.frontend, "/var/tmp/more/plugins/module_utils/drivers/more.py")
     more.parent.mkdir(parents=True)
-    more.write_text("# SPDX-License-Identifier: GPL-3.0-or-later\n")
+    more.write_text("# another byte, another build\n")
     upgrade: dict[str, object] = {"one_storage_with": ["/var/tmp/more"]}
     hidden = site.ground.path(canary, "/var/lib/one/datastores/105/.one_storage")
     hidden.rename(hidden.with_name("aside"))

@@ -222,7 +222,7 @@ def _wrong(found: Any) -> str:
     if found.get("version") != VERSION:
         return f"it has version {one_line(str(found.get('version')), 40)}, and {VERSION} is known here"
     for name in _NUMBERS:
-        if type(found.get(name)) is not int:
+        if not is_whole(found.get(name)):
             return f"'{name}' is not a whole number"
     for name, allowed in (("mode", MODES), ("increment_mode", INCREMENT_MODES), ("consistency", CONSISTENCIES)):
         if found.get(name) not in allowed:
@@ -250,7 +250,7 @@ def _wrong_file(name: str, told: Any) -> str:
         return "there is no SHA-256 digest"
     place = disk_of(name)
     for key in ("bytes", *(("disk", "virtual_size") if place else ())):
-        if type(told.get(key)) is not int or told[key] < 0:
+        if not is_whole(told.get(key)) or told[key] < 0:
             return f"'{key}' is not a number"
     if place and (told["disk"] != place[0] or not isinstance(told.get("format"), str)):
         return "the disk's id or format does not fit"
@@ -317,3 +317,8 @@ def _is_number(text: str) -> bool:
 
 def _is_list_of_text(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether JSON's value is a whole number: a truth value is none, though Python counts with it."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -180,7 +180,8 @@ class _Here(_Session):
     """The same on this machine, without SSH."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        Child.__init__(self, argv)
+        # all but the ssh of a session
+        Child.__init__(self, argv)  # pylint: disable=non-parent-init-called,super-init-not-called
         self.host = os.uname().nodename
         self._seat = None
 

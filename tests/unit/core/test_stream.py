@@ -30,16 +30,19 @@ def recorded(entries: list[list[str]], frames: Frames | None = None, **more: Any
     """The whole stream that a sender makes, for a receiver that says this (and nothing about what it has)."""
     reader, writer = os.pipe()
     parts: list[bytes] = []
-    said = [{"go": True}, {"digest": ""}] if frames is None else list(frames)
+    said: Frames = [{"go": True}, {"digest": ""}] if frames is None else list(frames)
 
     def collect() -> None:
         while data := os.read(reader, 1 << 20):
             parts.append(data)
 
+    def hear(wait: bool) -> dict[str, Any] | None:
+        return said.pop(0) if wait else None
+
     thread = threading.Thread(target=collect)
     thread.start()
     try:
-        stream.send(entries, writer, lambda wait: said.pop(0) if wait else None, 5, **more)
+        stream.send(entries, writer, hear, 5, **more)
     finally:
         os.close(writer)
         thread.join(10)
@@ -499,7 +502,7 @@ def test_no_progress(ends: tuple[Path, Path], end: str) -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError, match="no data moved for 0.3 seconds"):
         if end == "receiver":
-            landing.receive(str(there), reader, [].append, 0.3)
+            landing.receive(str(there), reader, Frames().append, 0.3)
         else:
             shaped(here / "disk", "all data")
             stream.send([[str(here / "disk"), "disk"]], writer, lambda wait: {"go": True} if wait else None, 0.3)
@@ -521,7 +524,7 @@ def test_slow_is_not_stalled(ends: tuple[Path, Path]) -> None:
     thread = threading.Thread(target=trickle)
     thread.start()
     with pytest.raises(ConnectionError):
-        landing.receive(str(ends[1]), reader, [].append, 0.3)
+        landing.receive(str(ends[1]), reader, Frames().append, 0.3)
     thread.join(10)
     os.close(reader)
     assert (ends[1] / "x").read_bytes() == b"1234"

@@ -84,7 +84,10 @@ def backup(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]
     guard.holds("B")
     try:
         reuse = guest.libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL
-        begin = lambda: guest.domain.backupBegin(text, mark, reuse)  # noqa: E731
+
+        def begin() -> int:
+            return int(guest.domain.backupBegin(text, mark, reuse))
+
         answer = at_one_moment(guest, orders, guard, lambda: guest.ask("begin a backup", begin))
         if answer["consistency"] == "crash" and orders["freeze"] != "none" and orders["require"]:
             raise Trouble("deadline", answer["warning"], "raise freeze_timeout")

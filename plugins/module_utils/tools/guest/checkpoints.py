@@ -53,7 +53,7 @@ def whole(bitmap: dict[str, Any] | None) -> bool:
 
 def known(guest: Guest) -> list[str]:
     """Names of the checkpoints that libvirt has, in order."""
-    found = guest.ask("list the checkpoints", lambda: guest.domain.listAllCheckpoints())
+    found = guest.ask("list the checkpoints", guest.domain.listAllCheckpoints)
     return sorted(checkpoint.getName() for checkpoint in found)
 
 
