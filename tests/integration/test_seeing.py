@@ -124,7 +124,7 @@ def test_capacity_report(ansible: Ansible, world: World, tmp_path: Path) -> None
     assert [(one["name"], one["what"]) for one in told["consumers"]] == [
         ("3" * 32, "no image that OpenNebula knows"), (HOSTILE, "image 7")
     ]  # fmt: skip
-    page = html.document_fromstring((tmp_path / "report.html").read_text())
+    page: Any = html.document_fromstring((tmp_path / "report.html").read_text())
     assert not page.xpath("//script")
     assert page.xpath("string(//title)").startswith("Storage capacity, 20")
     assert f"store 1 {HOSTILE}" in page.xpath("string(//table)")
