@@ -98,7 +98,8 @@ def main() -> int:
     manual.mkdir()
     try:
         options = ["--use-current", "--fail-on-error", "--squash-hierarchy", "--no-add-antsibull-docs-version"]
-        run(str(BIN / "antsibull-docs"), "collection", *options, "--dest-dir", str(manual), COLLECTION)
+        antsibull = [str(BIN / "antsibull-docs"), "--config-file", str(SITE / "antsibull.cfg")]
+        run(*antsibull, "collection", *options, "--dest-dir", str(manual), COLLECTION)
         shutil.rmtree(HTML, ignore_errors=True)
         sphinx = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-j", "auto"]
         root = ["-D", "root_doc=docs/site/index", "-c", str(SITE), "-d", str(WORK / "doctrees")]
