@@ -16,7 +16,6 @@ from .fs_export import Exports
 from .fs_images import existing, foreign
 from .fs_import import Imports
 from .fs_snapshots import Snapshots, top_of
-from .orphans import Orphans
 from .space import Files, totals
 from .vm_files import check_fs, check_size, empty_image
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Fs(Imports, Exports, Snapshots, Digests, Files, Orphans):
+class Fs(Imports, Exports, Snapshots, Digests, Files):
     """Images as files. Each group of actions has a file of its own."""
 
     peer_actions = ("clone",)

@@ -15,7 +15,7 @@ from .._errors import BadCall, Missing, Refused, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..tools.host import HIDDEN, QUARANTINE
-from .base import Answer, Driver, Plan, Request, clean_path
+from .base import Answer, Plan, Request, clean_path
 from .space import look
 
 TYPE_CHECKING = False
@@ -29,57 +29,60 @@ if TYPE_CHECKING:
 MOST = 200
 
 
-class Orphans(Driver):
-    """The action ``orphans``, for drivers that keep everything in files."""
+def claims(kind: str, options: dict[str, Any]) -> list[Claim]:
+    """Nothing for a report, else what the names belong to, whose locks actions on them would take."""
+    if options["state"] == "report":
+        return []
+    root, names = clean_path(options["datastore"], "datastore"), _names(options)
+    return [Claim(LEAD, root, key) for key in sorted(_keys(kind, options["state"], names))]
 
-    def claims_orphans(self, options: dict[str, Any]) -> list[Claim]:
-        """Nothing for a report, else what the names belong to, whose locks actions on them would take."""
-        if options["state"] == "report":
-            return []
-        root, names = clean_path(options["datastore"], "datastore"), _names(options)
-        keys = _keys(self.kind, options["state"], names)
-        return [Claim(LEAD, root, key) for key in sorted(keys)]
 
-    def orphans(self, request: Request) -> Reply:
-        """Report what nobody knows, or do with some of it what ``state`` says."""
-        root, state = clean_path(request["datastore"], "datastore"), request["state"]
-        if state == "report":
-            rows = _found(self.kind, request, root, frozenset())
-            known = rows.pop()["known"]
-            return Answer(orphans=rows, quarantined=_quarantined(request, root), known=known)
-        names = _names(request.options)
-        steps: list[Step] = []
-        if not request.ran:
-            plan = {"quarantined": self._aside, "restored": _back, "purged": _purge}[state]
-            steps = plan(request, root, names)
-        return Plan(steps) if steps else Answer(orphans=[], quarantined=[], known=0)
+def reply(kind: str, request: Request) -> Reply:
+    """Report what nobody knows, or do with some of it what ``state`` says.
 
-    def _aside(self, request: Request, root: str, names: list[str]) -> list[Step]:
-        from ..steps.quarantine import Quarantine
-        from ..tools.codec import dumps
+    :param kind: ``ds``, a datastore of images; ``tm``, one of VMs' disks.
+    """
+    root, state = clean_path(request["datastore"], "datastore"), request["state"]
+    if state == "report":
+        rows = _found(kind, request, root, frozenset())
+        known = rows.pop()["known"]
+        return Answer(orphans=rows, quarantined=_quarantined(request, root), known=known)
+    names = _names(request.options)
+    steps: list[Step] = []
+    if not request.ran:
+        if state == "quarantined":
+            steps = _aside(kind, request, root, names)
+        else:
+            steps = (_back if state == "restored" else _purge)(request, root, names)
+    return Plan(steps) if steps else Answer(orphans=[], quarantined=[], known=0)
 
-        ours = frozenset(_keys(self.kind, "quarantined", names))
-        rows = {row["name"]: row for row in _found(self.kind, request, root, ours) if "name" in row}
-        folder = os.path.join(root, HIDDEN, QUARANTINE, _stamp(request["stamp"]))
-        steps: list[Step] = []
-        for name in names:
-            path, aside = os.path.join(root, name), os.path.join(folder, name)
-            there, set_aside = request.look(path), request.look(aside)
-            if there is None and set_aside is None and not name.startswith(HIDDEN + "/"):
-                raise Missing(f"{path} is not there", request.site.lead.name)
-            if there is None:
-                # done by an earlier run; of a dead run's files also settled, when our lock was taken
-                continue
-            if set_aside:
-                raise Refused(f"{aside} is in the quarantine already", request.site.lead.name, todo="use another stamp")
-            if name not in rows:
-                raise Refused(f"{path} is no orphan: it is known", request.site.lead.name)
-            if rows[name]["protected"]:
-                raise Refused(f"{path} stays: {rows[name]['protected']}", request.site.lead.name)
-            row = {key: rows[name][key] for key in ("name", "what", "ours", "size", "allocated", "changed")}
-            told = dumps({**row, "quarantined": int(time.time()), "host": request.site.lead.name}).decode()
-            steps.append(Quarantine(LEAD, path, aside, root, told + "\n"))
-        return steps
+
+def _aside(kind: str, request: Request, root: str, names: list[str]) -> list[Step]:
+    from ..steps.quarantine import Quarantine
+    from ..tools.codec import dumps
+
+    ours = frozenset(_keys(kind, "quarantined", names))
+    rows = {row["name"]: row for row in _found(kind, request, root, ours) if "name" in row}
+    folder = os.path.join(root, HIDDEN, QUARANTINE, _stamp(request["stamp"]))
+    steps: list[Step] = []
+    for name in names:
+        path, aside = os.path.join(root, name), os.path.join(folder, name)
+        there, set_aside = request.look(path), request.look(aside)
+        if there is None and set_aside is None and not name.startswith(HIDDEN + "/"):
+            raise Missing(f"{path} is not there", request.site.lead.name)
+        if there is None:
+            # done by an earlier run; of a dead run's files also settled, when our lock was taken
+            continue
+        if set_aside:
+            raise Refused(f"{aside} is in the quarantine already", request.site.lead.name, todo="use another stamp")
+        if name not in rows:
+            raise Refused(f"{path} is no orphan: it is known", request.site.lead.name)
+        if rows[name]["protected"]:
+            raise Refused(f"{path} stays: {rows[name]['protected']}", request.site.lead.name)
+        row = {key: rows[name][key] for key in ("name", "what", "ours", "size", "allocated", "changed")}
+        told = dumps({**row, "quarantined": int(time.time()), "host": request.site.lead.name}).decode()
+        steps.append(Quarantine(LEAD, path, aside, root, told + "\n"))
+    return steps
 
 
 def _back(request: Request, root: str, names: list[str]) -> list[Step]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from ..steps.claim import Claim
     from .base import Reply
 
 
@@ -41,13 +42,27 @@ class Room:
 
 
 class Files(Room):
-    """``usage`` and ``contents``, for drivers whose images or disks are files."""
+    """``usage``, ``contents`` and the action ``orphans``, for drivers whose images or disks are files."""
+
+    kind: str
 
     def contents(self, request: Request) -> Reply:
         """``items``, see :func:`.contents.item`; ``missed``, a sentence for each that could not be looked at."""
         from .contents import found_in
 
         return Answer(**found_in(request))
+
+    def claims_orphans(self, options: dict[str, Any]) -> list[Claim]:
+        """Nothing for a report, else what the names belong to, whose locks actions on them would take."""
+        from .orphans import claims
+
+        return claims(self.kind, options)
+
+    def orphans(self, request: Request) -> Reply:
+        """Report what nobody knows, or do with some of it what ``state`` says (:mod:`.orphans`)."""
+        from .orphans import reply
+
+        return reply(self.kind, request)
 
 
 def look(request: Request, root: str, what: str, task: Callable[[], Iterable[dict[str, Any]]]) -> Iterator[Any]:

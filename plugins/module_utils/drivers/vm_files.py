@@ -14,8 +14,7 @@ from .._errors import BadCall, Missing, Refused, one_line
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish, SetAside
-from .base import Answer, Plan, Request, base, clean_path, inside, parent
-from .orphans import Orphans
+from .base import Answer, Driver, Plan, Request, base, clean_path, inside, parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def settled(request: Request, disk: Disk, where: str = LEAD) -> bool:
     return request.ran or not request["force"]
 
 
-class VmFiles(Orphans):
+class VmFiles(Driver):
     """Base of the TM drivers for disks in files."""
 
     kind = "tm"
