@@ -86,7 +86,7 @@ def _aside(kind: str, request: Request, root: str, names: list[str]) -> list[Ste
 
 
 def _back(request: Request, root: str, names: list[str]) -> list[Step]:
-    from ..steps.quarantine import PutBack
+    from ..steps.quarantine import MANIFEST, PutBack
 
     rows = {row["place"]: row for row in _quarantined(request, root)}
     steps: list[Step] = []
@@ -102,7 +102,9 @@ def _back(request: Request, root: str, names: list[str]) -> list[Step]:
             raise Refused(f"{path} stands there again, so {place} stays in the quarantine", request.site.lead.name)
         if not request.look(os.path.dirname(path)):
             raise Refused(f"{os.path.dirname(path)}, where {place} belongs, is not there", request.site.lead.name)
-        steps.append(PutBack(LEAD, os.path.join(root, HIDDEN, QUARANTINE, place), path, root))
+        aside = os.path.join(root, HIDDEN, QUARANTINE, place)
+        told = request.site.lead.read(aside + MANIFEST) or ""
+        steps.append(PutBack(LEAD, aside, path, root, told))
     return steps
 
 

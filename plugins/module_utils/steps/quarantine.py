@@ -58,34 +58,40 @@ class Quarantine(Step):
 
 
 class PutBack(Step):
-    """Give something in the quarantine its name again, where nothing stands; its manifest goes at the very end."""
+    """Give something in the quarantine its name again, where nothing stands.
+
+    :param manifest: what its manifest says, to set it aside once more.
+    """
 
     kind: ClassVar[str] = "put-back"
 
-    def __init__(self, where: str, aside: str, path: str, inside: str) -> None:
+    def __init__(self, where: str, aside: str, path: str, inside: str, manifest: str) -> None:
         super().__init__(where)
         self.path = path
         self.aside = aside
         self.inside = inside
+        self.manifest = manifest
 
     def words(self) -> str:
         return f"put {self.path} back out of the quarantine"
 
     def done(self, site: Site) -> bool:
         host = site.host(self.where)
-        return host.stat(self.aside) is None and host.stat(self.path) is not None
+        left = host.stat(self.aside) or host.stat(self.aside + MANIFEST)
+        return left is None and host.stat(self.path) is not None
 
     def do(self, site: Site) -> None:
-        site.host(self.where).rename(self.aside, self.path, self.inside)
+        host = site.host(self.where)
+        host.rename(self.aside, self.path, self.inside)
+        host.remove(self.aside + MANIFEST, self.inside)
+        _tidy(site, self)
 
     def undo(self, site: Site) -> None:
         host = site.host(self.where)
         if host.stat(self.aside) is None and host.stat(self.path) is not None:
+            host.make_directory(os.path.dirname(self.aside))
+            host.write(self.aside + MANIFEST, self.manifest, self.inside)
             host.rename(self.path, self.aside, self.inside)
-
-    def ended(self, site: Site) -> None:
-        site.host(self.where).remove(self.aside + MANIFEST, self.inside)
-        _tidy(site, self)
 
     def changes(self) -> tuple[str, str] | None:
         return self.path, "out of the quarantine"
