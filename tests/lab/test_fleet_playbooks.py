@@ -16,6 +16,8 @@ from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.oned import use_image
 from tests.tools.stage import stage
 
+pytestmark = pytest.mark.full
+
 COLLECTIONS = repository() / ".cache" / f"collections-fleet-{os.getpid()}"
 
 
@@ -60,7 +62,6 @@ def test_images_are_reported_then_moved_in_batches(fleet: Fleet) -> None:
     assert "Say which datastore they come to" in said
 
 
-@pytest.mark.full
 def test_orphans_are_reported_then_set_aside(fleet: Fleet) -> None:
     sparse(fleet.folder(TO) / ("f" * 32), 1)
     fleet.own(TO)
@@ -74,7 +75,6 @@ def test_orphans_are_reported_then_set_aside(fleet: Fleet) -> None:
     assert changed == 0 and "0 orphans, 0 bytes; 0 in quarantine" in said
 
 
-@pytest.mark.full
 def test_a_host_is_left_and_chains_become_shorter(fleet: Fleet) -> None:
     image = fleet.images(1)[0]
     fleet.own(FROM)
@@ -95,7 +95,6 @@ def test_a_host_is_left_and_chains_become_shorter(fleet: Fleet) -> None:
     assert "oned knows no host nobody" in said
 
 
-@pytest.mark.full
 def test_images_are_converted(fleet: Fleet) -> None:
     fleet.life.create_datastore("qcow2", tm_mad="qcow2", ds_id=103, template={"DRIVER": "qcow2"})
     said, changed = played(fleet, "convert", convert_from=TO, convert_to=103, convert_format="qcow2")

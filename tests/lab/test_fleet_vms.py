@@ -87,6 +87,7 @@ def test_evacuation_killed_and_run_again(clean: Fleet) -> None:
     assert [path for path in fleet.folder(SYSTEM, LEFT).iterdir() if path.name.isdigit()] == []
 
 
+@pytest.mark.full
 def test_a_migration_that_failed_is_retried(clean: Fleet) -> None:
     fleet = clean
     [vm] = off(fleet, 1)
@@ -116,6 +117,7 @@ def test_misuses(clean: Fleet, arguments: list[str], sentence: str) -> None:
     assert sentence in clean.refuses("evacuate", *arguments)
 
 
+@pytest.mark.full
 def test_chains_become_shorter(clean: Fleet) -> None:
     fleet = clean
     [vm] = off(fleet, 1)
