@@ -48,6 +48,7 @@ class Site:
 
     def validate(self, **more: object) -> tuple[int, dict[str, Any]]:
         """The playbook's exit code and its report. Nothing of the check may be left in a datastore."""
+        before = self.left()
         given = {"fleet_report_file": REPORT, "validate_min_free_percent": 1, **more}
         done = play(self.ground, "validate", given, check=False, collections=self.collections)
         seen = self.ground.path(self.ground.frontend, REPORT)
@@ -56,11 +57,11 @@ class Site:
         seen.unlink()
         said = done.stdout.decode()
         assert all(line in said for line in report["lines"])
-        assert self.left() == []
+        assert self.left() == before
         return done.returncode, report
 
     def left(self) -> list[str]:
-        """What a check left anywhere, the drivers' files of locks aside."""
+        """What lies in datastores, the drivers' files of locks aside."""
         found = []
         for host in (self.ground.frontend, *self.ground.nodes):
             store = self.ground.path(host, STORES)
@@ -96,28 +97,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             shutil.rmtree(collections)
 
 
-def test_all_in_order_then_faults_on_both_nodes(site: Site) -> None:
-    """The short form: a run in which all is right, and one in which several hosts are broken, each told once."""
-    code, report = site.validate(one_storage_sudo=["/usr/bin/true"])
-    assert (code, report["ok"], report["problems"]) == (0, True, []), report["lines"]
-    rows = {row["host"]: row for row in report["rows"]}
-    assert set(rows) == {site.ground.frontend, site.node, site.other}
-    for row in rows.values():
-        assert [row[check] for check in ("mesh", "mounts", "tools", "space", "time", "sudo")] == ["ok"] * 6
-        assert row["probe"].endswith(" ms")
-    assert report["lines"][-1] == "All is in order."
+IN_ORDER = ("mesh", "mounts", "tools", "space", "time", "sudo")
 
+
+def test_faults_on_both_nodes_are_told_once_each(site: Site) -> None:
+    """The short form: several faults at once, and a front-end on which all is in order."""
     fix = [break_mount(site), break_read_only(site), break_qemu_img(site)]
     try:
-        found = site.broken()
+        code, report = site.validate(one_storage_sudo=["/usr/bin/true"])
     finally:
         for mend in fix:
             mend()
-    assert [(host, check) for host, check, _sentence in found] == [
+    assert code != 0 and report["lines"][-1] == "3 things are broken."
+    assert [(one["host"], one["check"]) for one in report["problems"]] == [
         (site.node, "mounts"),
         (site.node, "tools"),
         (site.other, "mounts"),
-    ]
+    ], report["lines"]
+    rows = {row["host"]: row for row in report["rows"]}
+    assert [rows[site.ground.frontend][check] for check in IN_ORDER] == ["ok"] * len(IN_ORDER)
+    assert [rows[site.node][check] for check in IN_ORDER] == ["ok", "1 BROKEN", "1 BROKEN", "ok", "ok", "ok"]
+    assert [rows[site.other][check] for check in IN_ORDER] == ["ok", "1 BROKEN", "ok", "ok", "ok", "ok"]
+    assert all(row["probe"].endswith(" ms") for row in rows.values())
+
+
+@pytest.mark.full
+def test_all_in_order(site: Site) -> None:
+    code, report = site.validate(one_storage_sudo=["/usr/bin/true"], validate_mesh="full")
+    assert (code, report["ok"], report["problems"]) == (0, True, []), report["lines"]
+    assert {row["host"] for row in report["rows"]} == {site.ground.frontend, site.node, site.other}
+    for row in report["rows"]:
+        assert [row[check] for check in IN_ORDER] == ["ok"] * len(IN_ORDER)
+        assert row["probe"].endswith(" ms")
+    assert report["lines"][-1] == "All is in order."
 
 
 def break_mount(site: Site) -> Any:
@@ -158,9 +170,10 @@ def break_route(site: Site) -> Any:
 def break_clock(site: Site) -> Any:
     """Programs of the node see another time; the machine's clock is everybody's and stays."""
     assert FAKETIME.exists()
-    site.write(site.other, "/etc/faketimerc", "+1h\n")
-    site.write(site.other, "/etc/ld.so.preload", f"{FAKETIME}\n")
-    return lambda: site.root(site.other, "rm", "/etc/ld.so.preload", "/etc/faketimerc")
+    python = site.ground.run(site.other, ["readlink", "-f", "/usr/bin/python3"]).strip()
+    there = f"LD_PRELOAD={FAKETIME} FAKETIME=+1h"
+    site.write(site.other, "/usr/bin/python3", f'#!/bin/sh\nexec env {there} {python} "$@"\n')
+    return lambda: site.root(site.other, "ln", "-sfn", python, "/usr/bin/python3")
 
 
 FAULTS = {
@@ -185,3 +198,18 @@ def test_the_one_broken_thing_on_the_one_broken_host(site: Site, name: str) -> N
         mend()
     assert [(host, kind) for host, kind, _told in found] == [(site.ground.nodes[number], check)], found
     assert sentence in found[0][2]
+
+
+@pytest.mark.full
+def test_a_node_that_is_off_is_told_once_and_an_agent_is_needed(site: Site) -> None:
+    site.ground.lab.stop_sshd(site.other)
+    try:
+        found = site.broken()
+    finally:
+        site.ground.lab.start_sshd(site.other)
+    assert [(host, check) for host, check, _told in found] == [(site.ground.frontend, "mesh")], found
+    assert found[0][2].startswith(f"Cannot log in to {site.other}: ")
+
+    [(host, check, told)] = site.broken(validate_agent="/no/such/agent")
+    assert (host, check) == (site.ground.frontend, "mesh")
+    assert told.startswith("It could not be checked: There is no SSH agent at /no/such/agent")
