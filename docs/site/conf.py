@@ -6,15 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sphinx.util.nodes import make_refnode
-
 if TYPE_CHECKING:
     from docutils.nodes import Element
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
 OURS = "ansible_collections.one_storage.drivers."
-PLAYBOOKS = "docs/daily-work"
 project = "one_storage.drivers"
 author = "one_storage.drivers contributors"
 copyright = author
@@ -34,14 +31,10 @@ def elsewhere(app: Sphinx, env: BuildEnvironment, node: Element, words: Element)
     """What a reference becomes that leads to no page here; None leaves it to Sphinx, which warns.
 
     Manual pages refer to Ansible's own documentation, which is another site: the words stay, without a link, as the
-    pages are built without a network. Playbooks have no manual pages; a guide tells of them.
+    pages are built without a network.
     """
     target: str = node.get("reftarget", "")
-    if target.startswith(OURS):
-        if not target.endswith("_playbook"):
-            return None
-        return make_refnode(app.builder, node["refdoc"], PLAYBOOKS, "", words)
-    if node["refdoc"].startswith("collections/"):
+    if node["refdoc"].startswith("collections/") and not target.startswith(OURS):
         return words
     return None
 

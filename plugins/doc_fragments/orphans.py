@@ -17,7 +17,7 @@ options:
   known:
     description:
       - What lies there by right. Everything else is an orphan, so a list that is not complete makes orphans of what is
-        in use. The playbook P(one_storage.drivers.orphans#playbook) asks OpenNebula for it.
+        in use. The playbook C(one_storage.drivers.orphans) asks OpenNebula for it.
       - Of images, the names of their files. Of virtual machines their ids, or C(<id>:<disk>,<disk>) to look for disks,
         too, that the machine does not have, or C(<id>@) for a machine that belongs elsewhere.
     type: list
