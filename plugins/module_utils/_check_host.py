@@ -26,9 +26,9 @@ def host_check(params: dict[str, Any]) -> dict[str, Any]:
     :param params: the options of the module ``host_check``; ``check`` leaves out whatever writes.
     :raises BadCall: a datastore that the caller did not describe.
     """
-    token = params["token"]
+    token = params["mark"]
     if token and not (token.isascii() and token.isalnum() and 8 <= len(token) <= 40):
-        raise BadCall("The token is not made of 8 to 40 letters and digits")
+        raise BadCall("The mark is not made of 8 to 40 letters and digits")
     stores = [_checked(one) for one in params["datastores"]]
     if params["finish"]:
         return _finish(stores, params)
@@ -175,8 +175,8 @@ def _tried(store: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str, 
     if params["check"]:
         return
     try:
-        if params["token"] and store["kind"] in ("image", "shared"):
-            yield {"seen": mounted.leave_mark(path, params["token"], params["name"])}
+        if params["mark"] and store["kind"] in ("image", "shared"):
+            yield {"seen": mounted.leave_mark(path, params["mark"], params["name"])}
         if store["kind"] == "folder":
             return
         yield {"next": "probe"}
@@ -211,12 +211,12 @@ def _finish(stores: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, A
     rows, found = [], _Found()
 
     def last(path: str) -> Iterator[list[str]]:
-        yield mounted.seen(path, params["token"])
-        mounted.remove_marks(path, params["token"])
+        yield mounted.seen(path, params["mark"])
+        mounted.remove_marks(path, params["mark"])
 
     for store in stores:
         row: dict[str, Any] = {**store, "seen": []}
-        if params["token"] and not params["check"] and os.path.isdir(store["path"]):
+        if params["mark"] and not params["check"] and os.path.isdir(store["path"]):
             try:
                 for told in _aside(store["path"], lambda path=store["path"]: last(path), params):
                     row["seen"] = told

@@ -251,7 +251,7 @@ MODULES: dict[str, Info] = {
         _host_check,
         {
             "name": {"type": "str", "required": True},
-            "token": {"type": "str", "default": ""},
+            "mark": {"type": "str", "default": ""},
             "finish": {"type": "bool", "default": False},
             "datastores": {"type": "list", "elements": "dict", "default": []},
             "folders": {"type": "list", "elements": "str", "default": ["/var/tmp"]},

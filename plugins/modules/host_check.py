@@ -14,7 +14,7 @@ description:
   - "Checks in one call what these drivers need of the host that the task runs on: programs and their versions, rights by
     sudo, room and inodes, and each datastore. A datastore has to be there and writable. In each one something is made by
     the drivers' own actions, written, read again and removed, and the time is told."
-  - With a token it leaves a small file in each datastore that hosts share, and tells whose files it sees there. Hosts that see
+  - With a mark it leaves a small file in each datastore that hosts share, and tells whose files it sees there. Hosts that see
     each other's have the same storage. The files go with a second call, which has O(finish).
   - It fails only when it cannot check. What is not in order is in RV(problems).
   - The playbook C(one_storage.drivers.validate) calls it on all hosts and sums up.
@@ -33,7 +33,7 @@ options:
     description: The host's name, by which others are told that they see its files.
     type: str
     required: true
-  token:
+  mark:
     description: Made of 8 to 40 letters and digits, the same on all hosts of one check, and another for each check. Empty leaves no file.
     type: str
     default: ''

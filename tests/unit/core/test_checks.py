@@ -52,13 +52,13 @@ def test_datastores_in_order(tmp_path: Path) -> None:
     root.mkdir()
     given = stores(root, "image", "shared", "local", "local", "folder")
     (root / "103" / ".monitor").write_text("os_ssh\n")
-    found = check(token=TOKEN, datastores=given)
+    found = check(mark=TOKEN, datastores=given)
     assert found["problems"] == []
     assert [row["seen"] for row in found["datastores"]] == [["host01"], ["host01"], [], [], []]
     assert [row["ms"] is not None for row in found["datastores"]] == [True, True, True, True, False]
-    assert check("host02", token=TOKEN, datastores=given)["datastores"][0]["seen"] == ["host01", "host02"]
+    assert check("host02", mark=TOKEN, datastores=given)["datastores"][0]["seen"] == ["host01", "host02"]
     assert len([name for name in files(root) if ".one_storage-check-" in name]) == 4
-    last = check(token=TOKEN, datastores=given, finish=True)
+    last = check(mark=TOKEN, datastores=given, finish=True)
     assert last["datastores"][1]["seen"] == ["host01", "host02"]
     # a datastore that nobody has marked is not marked by a check, and another's mark stays
     assert files(root) == ["103/.monitor"]
@@ -68,7 +68,7 @@ def test_datastores_in_order(tmp_path: Path) -> None:
 def test_check_mode_writes_nothing(tmp_path: Path) -> None:
     root = tmp_path / "stores"
     root.mkdir()
-    found = check(token=TOKEN, datastores=stores(root, "image", "local"), check=True)
+    found = check(mark=TOKEN, datastores=stores(root, "image", "local"), check=True)
     assert found["problems"] == [] and found["datastores"][0]["ms"] is None
     assert [list(folder.iterdir()) for folder in root.iterdir()] == [[], []]
 
@@ -76,7 +76,7 @@ def test_check_mode_writes_nothing(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "102").write_text("no folder")
     given = [{"id": number, "path": f"{tmp_path}/{number}", "kind": "shared"} for number in (101, 102)]
-    found = check(token=TOKEN, datastores=given, sudo=["/nowhere/tool"], folders=[f"{tmp_path}/gone"])
+    found = check(mark=TOKEN, datastores=given, sudo=["/nowhere/tool"], folders=[f"{tmp_path}/gone"])
     assert [(one["check"], one["thing"]) for one in found["problems"]] == [
         ("sudo", "/nowhere/tool"),
         ("space", f"{tmp_path}/gone"),
@@ -106,7 +106,7 @@ def test_marks_of_a_check_that_died_go_with_the_next(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"token": "../../etc"}, "The token is not made of 8 to 40 letters and digits"),
+        ({"mark": "../../etc"}, "The mark is not made of 8 to 40 letters and digits"),
         ({"datastores": [{"id": 1, "kind": "image"}]}, "The datastore '1' has no path that begins with /"),
         ({"datastores": [{"id": 1, "path": "/d", "kind": "x"}]}, "'1' is none of image, shared, local and folder"),
         ({"datastores": [{"path": "/d", "kind": "image"}]}, "The datastore '/d' has no id"),
