@@ -26,11 +26,15 @@ COMMANDS = "/var/lib/one/remotes/one_storage"
 
 
 class Fleet:
-    """Hosts with the drivers, an oned with its administrator's API, and datastores."""
+    """Hosts with the drivers, an oned with its administrator's API, and datastores.
 
-    def __init__(self, lab: Lab) -> None:
+    :param deploy: lay the drivers out; else somebody else does.
+    """
+
+    def __init__(self, lab: Lab, deploy: bool = True) -> None:
         self.ground = LabGround(lab)
-        self._deploy()
+        if deploy:
+            self._deploy()
         self.life = Life(self.ground.oned, self.ground.runner())
         self.managing = self.ground.oned.managing = Managing(self.life)
         self.life.create_datastore("from", tm_mad="ssh", ds_id=FROM)
