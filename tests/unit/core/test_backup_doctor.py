@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor of backups, with VMs that are off: what it finds, what it mends, and that it mends nothing that is needed."""
+"""The doctor of backups, with VMs that are off: what it finds and mends, and that nothing goes that is needed."""
 
 from __future__ import annotations
 
