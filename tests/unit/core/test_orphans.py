@@ -149,8 +149,9 @@ def test_killed_at_every_step(world: World, fault: str) -> None:
     world.raw(LOST)
     world.raw("5" * 32)
     options = {"driver": "fs", "datastore": str(world.images), "min_age": 0, "state": "quarantined", "stamp": "day"}
-    given = {**options, "names": [LOST, "5" * 32]}
-    contents = {name: (world.images / name).read_bytes() for name in given["names"]}
+    names = [LOST, "5" * 32]
+    given: dict[str, Any] = {**options, "names": names}
+    contents = {name: (world.images / name).read_bytes() for name in names}
     assert killed_at(fault, "ds_orphans", given)
     act("ds_orphans", **given)
     for name, data in contents.items():
