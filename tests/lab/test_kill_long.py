@@ -75,7 +75,8 @@ def clean(tidy: LabGround, big: Big) -> Iterator[LabGround]:
     end_shared_connections(tidy)
     yield tidy
     for host in tidy.nodes:
-        tidy.run(host, ["sh", "-c", "cd /var/lib/one/datastores/105 && rm -rf [0-9]* .one_storage/*.arrived"])
+        store = "/var/lib/one/datastores/105"
+        tidy.run(host, ["sh", "-c", f"rm -rf {store}/[0-9]* {store}/.one_storage/*.arrived"])
 
 
 def arriving(ground: LabGround, host: str) -> bool:
