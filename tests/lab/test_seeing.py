@@ -100,6 +100,8 @@ def datastores(ground: LabGround) -> Iterator[Oned]:
 def test_the_report_of_a_site(ground: LabGround, datastores: Oned, tmp_path: Path) -> None:
     """By the inventory that oned gives, as its user on the front-end."""
     node = ground.nodes[0]
+    for host, stores in [(ground.frontend, (100, 101)), *((name, (105,)) for name in ground.nodes)]:
+        ground.run(host, ["mkdir", "-p", *(f"{STORES}/{store}" for store in stores)])
     disk = ground.path(node, f"{STORES}/105/42/disk.0")
     disk.parent.mkdir(parents=True)
     disk.write_bytes(b"x" * (5 << 20))
