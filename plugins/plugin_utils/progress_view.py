@@ -35,7 +35,7 @@ class Style:
         """Text in a colour."""
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and text else text
 
-    def bar(self, part: float, width: int) -> str:
+    def gauge(self, part: float, width: int) -> str:
         """A bar that is full to a part."""
         full = min(max(int(part * width + 0.5), 0), width)
         return self.paint(self._full * full, _GREEN) + self.paint(self._empty * (width - full), _DIM)
@@ -119,11 +119,11 @@ _HEADS = ("HOST", "STORE", "WHAT", "", "DONE", "RATE", "LEFT")
 
 
 def _widths(rows: list[dict[str, Any]], width: int) -> list[int]:
-    """Columns of a line: host, datastore, what, bar, bytes, rate, time left; 0 for what finds no room."""
+    """Columns of a line: host, datastore, what, gauge, bytes, rate, time left; 0 for what finds no room."""
     host = min(max([4, *(_columns(_where(row)) for row in rows)]), 20, max(width // 4, 5))
     store = min(max([5, *(_columns(os.path.basename(row["datastore"])) for row in rows)]), 12)
     found = [host, store, 0, _BAR + 5, 20, 12, 9]
-    # the narrower the terminal, the less: first the bytes go, then the bar, the datastore, the rate, the time
+    # the narrower the terminal, the less: first the bytes go, then the gauge, the datastore, the rate, the time
     for column, least in ((4, 18), (3, 18), (1, 16), (5, 12), (6, 8)):
         if width - sum(found) - len(found) < least:
             found[column] = 0
@@ -135,14 +135,14 @@ def _widths(rows: list[dict[str, Any]], width: int) -> list[int]:
 def _line(row: dict[str, Any], columns: list[int], style: Style) -> str:
     done, total = row["done_bytes"], row["total_bytes"]
     part = done / total if done is not None and total else None
-    bar = ""
+    gauge = ""
     if columns[3] and part is not None:
-        bar = f"{style.bar(part, _BAR)} {min(int(part * 100), 100):3d}%"
+        gauge = f"{style.gauge(part, _BAR)} {min(int(part * 100), 100):3d}%"
     size = "" if done is None else size_of(int(done)) + (f" of {size_of(int(total))}" if total else "")
     going = row["state"] == "running"
     rate = f"{size_of(int(row['rate']))}/s" if row["rate"] and going else ""
     left = clock_of(row["left_seconds"]) if going else "died"
-    cells = (_where(row), os.path.basename(row["datastore"]), _what(row), bar, size or _steps(row), rate, left)
+    cells = (_where(row), os.path.basename(row["datastore"]), _what(row), gauge, size or _steps(row), rate, left)
     return _joined(style, columns, cells)
 
 
@@ -152,7 +152,7 @@ def _joined(style: Style, columns: list[int], cells: tuple[str, ...]) -> str:
         if not width:
             continue
         if number == 3:
-            # the bar has its width already, and colours in it
+            # the gauge has its width already, and colours in it
             parts.append(cell or " " * width)
         else:
             text = style.fit(one_line(cell), width, right=number > 3, middle=number == 2)
