@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trouble while a backup is on its way, or in the repository: one sentence; every point stays, the next one is right."""
+"""Trouble while a backup is on its way, or in the repository: one sentence, every point stays, the next is right."""
 
 from __future__ import annotations
 

@@ -23,9 +23,10 @@ class Guard:
     It is forked before libvirt is loaded, leads a session of its own, and does not die with its parent.
 
     :param limit: seconds that a guest may be held.
+    :param merged: what is still to be done when the owner died while layers were merged.
     """
 
-    def __init__(self, uri: str, domain: str, target: str, limit: float) -> None:
+    def __init__(self, uri: str, domain: str, target: str, limit: float, merged: Callable[[], None]) -> None:
         reader, self._writer = os.pipe()
         self.limit = limit
         self._since = 0.0
@@ -37,13 +38,14 @@ class Guard:
                 nothing = os.open("/dev/null", os.O_RDWR)
                 for number in (0, 1, 2):
                     os.dup2(nothing, number)
-                _watch(reader, limit, lambda held: _let_go(uri, domain, target, held))
+                _watch(reader, limit, lambda held: _let_go(uri, domain, target, held, merged))
             finally:
                 os._exit(0)
         os.close(reader)
 
     def holds(self, letter: str) -> None:
-        """Say, before it is done, that the guest is frozen (F), suspended (S), being copied (C) or backed up (B)."""
+        """Say, before it is done, that the guest is frozen (F), suspended (S), being copied (C) or backed up (B), or that
+        layers below it are merged (M)."""
         if letter in "FS":
             self._since = time.monotonic()
         os.write(self._writer, letter.encode())
@@ -86,11 +88,14 @@ def _watch(reader: int, limit: float, let_go: Callable[[set[str]], None]) -> Non
         let_go(held)
 
 
-def _let_go(uri: str, domain: str, target: str, held: set[str]) -> None:
-    """Thaw, resume, end the copy or the backup: in a process that has not used libvirt before."""
+def _let_go(uri: str, domain: str, target: str, held: set[str], merged: Callable[[], None]) -> None:
+    """Thaw, resume, end the copy or the backup, or what comes after a merge: in a process that has not used libvirt
+    before."""
     if os.fork() == 0:
         try:
-            _release(uri, domain, target, held)
+            _release(uri, domain, target, held - {"M"})
+            if "M" in held:
+                merged()
         finally:
             os._exit(0)
     os.wait()

@@ -11,7 +11,7 @@ from .backup import backup, layers, marks, survey, tops
 from .domain import Guest, Trouble
 from .guard import Guard
 from .jobs import commit, copy, pull
-from .merge import home, merge
+from .merge import home, merge, merged
 from .snapshot import snapshot
 
 TYPE_CHECKING = False
@@ -45,7 +45,8 @@ _OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]]
 def main(document: str) -> None:
     """Do what the document of JSON asks for, and print the answer as one."""
     orders: dict[str, Any] = json.loads(document)
-    guard = Guard(orders["uri"], orders["domain"], orders["target"], float(orders["freeze_timeout"]))
+    limit = float(orders["freeze_timeout"])
+    guard = Guard(orders["uri"], orders["domain"], orders["target"], limit, lambda: merged(Guest(orders), orders))
     try:
         answer = _OPERATIONS[orders["operation"]](Guest(orders), orders, guard)
         answer["ok"] = True
