@@ -391,7 +391,7 @@ def test_a_repository_that_cannot_be_read_is_not_made_anew(folder: Path) -> None
     [
         ({"source": "relative/backup"}, BadCall, "not an absolute path"),
         ({"source": "/x"}, BadCall, "not the directory of a backup"),
-        ({"source": "/nowhere/22/backup"}, Missing, "no disks of a backup"),
+        ({"source": "{root}/none/22/backup"}, Missing, "no disks of a backup"),
         ({"vm_id": -1}, BadCall, "not the id of a VM"),
         ({"nice": 40}, BadCall, "nice is 40"),
         ({"cpu_quota": 0}, BadCall, "cpu_quota is 0"),
@@ -402,6 +402,7 @@ def test_misuse_is_one_sentence(
     keeping: Keeping, change: dict[str, Any], kind_of_error: type[StorageError], words: str
 ) -> None:
     keeping.prepare(0)
+    change = {name: value.format(root=keeping.root) if name == "source" else value for name, value in change.items()}
     assert words in sentence(lambda: act("ds_backup", **{**keeping.backup_options, **change}), kind_of_error)
     assert keeping.references() == [] and keeping.is_tidy()
 
