@@ -44,8 +44,8 @@ class Guard:
         os.close(reader)
 
     def holds(self, letter: str) -> None:
-        """Say, before it is done, that the guest is frozen (F), suspended (S), being copied (C) or backed up (B), or that
-        layers below it are merged (M)."""
+        """Say, before it is done, what happens to the guest: it is frozen (F), suspended (S), copied (C) or backed up
+        (B), or layers below it are merged (M)."""
         if letter in "FS":
             self._since = time.monotonic()
         os.write(self._writer, letter.encode())
