@@ -193,9 +193,8 @@ def sends(kind: str) -> str:
 @pytest.mark.parametrize("kind", ["restic", pytest.param("rsync", marks=pytest.mark.full)])
 def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
     """Each is one sentence, and is over with its cause."""
-    oned, server, frontend = harmed.ground.oned, harmed.ground.nodes[1], harmed.ground.frontend
-    conf = f"{oned.settings.remotes}/etc/datastore/datastore.conf"
-    lab = harmed.ground.lab
+    oned, server, lab = harmed.ground.oned, harmed.ground.nodes[1], harmed.ground.lab
+    conf = harmed.ground.path(harmed.ground.frontend, f"{oned.settings.remotes}/etc/datastore/datastore.conf")
 
     def fails(*words: str) -> None:
         harmed.scribble()
@@ -207,8 +206,10 @@ def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
     lab.untiny(server, harmed.root())
     harmed.unharmed()
 
-    before = harmed.ground.path(frontend, conf).read_bytes()
-    harmed.ground.path(frontend, conf).write_bytes(before + f'\nBACKUP_BASE_PATH="{_STAGING}"\n'.encode())
+    # the lab lays no settings of stock's, but who came before may have
+    before = conf.read_bytes() if conf.exists() else None
+    conf.parent.mkdir(parents=True, exist_ok=True)
+    conf.write_bytes((before or b"") + f'\nBACKUP_BASE_PATH="{_STAGING}"\n'.encode())
     try:
         lab.tiny(harmed._where(), _STAGING, 1)
         fails("no room for the backup")
@@ -218,7 +219,9 @@ def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
         left = [path.name for path in harmed.ground.path(harmed._where(), _STAGING).rglob("*") if path.name != "locks"]
         assert left == [".one_storage"], left
     finally:
-        harmed.ground.path(frontend, conf).write_bytes(before)
+        conf.unlink()
+        if before is not None:
+            conf.write_bytes(before)
 
     if harmed.kind == "restic":
         template = oned.datastore(harmed.store).template
