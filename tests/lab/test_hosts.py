@@ -200,7 +200,7 @@ def test_shared_datastores_are_one_and_others_private(lab: Lab) -> None:
     lab.run("host02", ["rm", shared])
     assert not lab.path("frontend", shared).exists()
     lab.run("host01", ["rm", "-r", "/var/lib/one/datastores/0"])
-    assert lab.shared == (100, 101, 102, 103)
+    assert set(lab.shared) >= {100, 101, 102, 103}
 
 
 def test_a_lock_on_shared_storage_holds_between_hosts(clean: Lab) -> None:
