@@ -144,7 +144,7 @@ def test_wrapper_dies_during_a_move_between_nodes(scene: Scene, clean: LabGround
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_wrapper_is_asked_to_end(scene: Scene, clean: LabGround, big: Big, number: signal.Signals) -> None:
-    """It ends with a sentence, and what it did is undone at once."""
+    """It ends with a sentence, and what it did is undone at once; what has come is kept for the run that comes next."""
     node = clean.nodes[0]
     run = scene.start(big.clone)
     wait_for("copying", lambda: arriving(clean, node), 20)
@@ -152,7 +152,12 @@ def test_wrapper_is_asked_to_end(scene: Scene, clean: LabGround, big: Big, numbe
     done = run.finish(PROMPT)
     assert not done.ok and done.sentence
     wait_for(f"idle: {all_running(clean)}", lambda: not all_running(clean), PROMPT)
-    assert only_locks(clean, node) and only_locks(clean, clean.frontend)
+    hidden = clean.path(node, "/var/lib/one/datastores/105/.one_storage")
+    assert [path.relative_to(hidden).parts[1] for path in hidden.glob("vm-*/*")] in ([], ["kept"])
+    assert not list(hidden.glob("*.journal")) and only_locks(clean, clean.frontend)
+    scene.right(big.clone)
+    whole(clean, big, node, big.clone)
+    assert only_locks(clean, node)
 
 
 @pytest.mark.parametrize(
