@@ -130,8 +130,8 @@ FROM_NODE = {
     **{f"disks-{name}": "snap_delete resize" for name in PAIRINGS},
     **{f"disks-{name}": "snap_delete resize cpds cpds_snapshot" for name in PAIRINGS if name not in ("ssh", "local")},
 }
-#: Seconds in which a caller has its sentence when data may stall for three. A peer is given its two beats.
-SOON = {True: 30.0, False: 15.0}
+#: Seconds in which a caller has its sentence when data may stall for three.
+SOON = 15.0
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,7 @@ def test_the_cable_is_pulled(cases: Cases, tidy: LabGround, story: str, name: st
         finally:
             tidy.lab.heal(node)
         failed += not done.ok
-        assert done.seconds < SOON[name in FROM_HERE.get(story, "").split()], (
-            f"{done.seconds:.0f} s at {point}: {done.err}"
-        )
+        assert done.seconds < SOON, f"{done.seconds:.0f} s at {point}: {done.err}"
         wait_for(f"idle: {all_running(tidy)}", lambda: not all_running(tidy), 20)
         cases.again(case, f"the cable pulled at {point}")
     assert failed

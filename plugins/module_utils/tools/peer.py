@@ -20,7 +20,7 @@ from .codec import dumps
 from .host import OPERATIONS, Host
 from .session import Session
 from .source import as_modules, source_of
-from .wire import BEAT, SILENCE, Gone, Wire
+from .wire import Gone, Wire, patience
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Settings:
 
     def silence(self) -> float:
         """Seconds without a word after which the peer counts as gone: a site that is impatient gets its answer soon."""
-        return min(SILENCE, max(self.stall, 2 * BEAT))
+        return patience(self.stall)
 
 
 def _open(
@@ -198,14 +198,15 @@ class Peer:
         self.settings = settings
         self._alone = streams or not settings.shared
         sources = [*_CALLS, *(_STREAMS if self._alone else ()), "peer_main"]
-        self._session = _open(name, settings, sources, "serve", [name], not self._alone)
+        self._session = _open(name, settings, sources, "serve", [name, settings.silence()], not self._alone)
         self._wire = Wire(self._session.stdout, self._session.stdin)
+        self._wire.silence = settings.silence()
         self._beat()
 
     def _beat(self) -> None:
         def beat() -> None:
             while True:
-                time.sleep(10)
+                time.sleep(self._wire.pause())
                 try:
                     self._wire.beat()
                 except (Gone, OSError):
@@ -226,7 +227,7 @@ class Peer:
         try:
             self._wire.send({"do": operation, "with": arguments, "named": named})
             # the peer beats while it works, so only silence ends this wait; the work has deadlines of its own
-            answer = self._wire.receive(silence=self.settings.silence())
+            answer = self._wire.receive()
         except Gone as error:
             # whoever asks again, to take things back, must not wait once more
             self._session.kill()
@@ -284,7 +285,7 @@ class Peer:
         return self._moved(move)
 
     def _hear(self, wait: bool) -> dict[str, Any] | None:
-        return self._wire.receive(silence=self.settings.silence()) if wait else self._wire.poll()
+        return self._wire.receive() if wait else self._wire.poll()
 
     def _moved(self, move: Callable[[Peer], dict[str, Any]]) -> dict[str, Any]:
         """Move data over a connection that nobody shares; when it broke, no call can go over it any more."""

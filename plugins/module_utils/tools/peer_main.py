@@ -14,21 +14,25 @@ from _thread import start_new_thread
 
 from .command import stop_work
 from .host import OPERATIONS, Host
-from .wire import BEAT, Gone, Lifeline, Wire
+from .wire import Gone, Lifeline, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def serve(name: str) -> None:
-    """Answer calls until the lead goes away; its locks and commands go with this process."""
+def serve(name: str, silence: float) -> None:
+    """Answer calls until the lead goes away; its locks and commands go with this process.
+
+    :param silence: seconds without a word after which the lead is gone, as we are for it.
+    """
 
     def ended() -> None:
         stop_work()
         os._exit(3)
 
     wire = Wire(0, 1)
+    wire.silence = silence
     lifeline = Lifeline(wire, ended)
     host = Host(name)
     wire.send({"ready": name})
@@ -65,7 +69,7 @@ def _receive(wire: Wire, lifeline: Lifeline, folder: str, stall: float) -> None:
     def beat() -> None:
         # the lifeline, which beats else, does not read now; the disk may take its time
         while working:
-            time.sleep(BEAT)
+            time.sleep(wire.pause())
             try:
                 wire.beat()
             except Gone:

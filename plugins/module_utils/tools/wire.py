@@ -43,8 +43,7 @@ class Gone(Exception):
 class Wire:
     """One end of a connection over two file descriptors.
 
-    :ivar silence: seconds without a word after which the other end is gone, where :meth:`receive` is not told another
-        figure.
+    :ivar silence: seconds without a word after which the other end is gone.
     """
 
     def __init__(self, reader: int, writer: int) -> None:
@@ -72,6 +71,10 @@ class Wire:
         with self._sending:
             self._hushed = quiet
 
+    def pause(self) -> float:
+        """Seconds between two beats: three of them fit into the silence that the other end bears."""
+        return min(BEAT, self.silence / 3)
+
     def leave(self) -> None:
         """Send nothing any more: once the descriptor is closed, its number may be that of anything."""
         # who sends to somebody that reads nothing may wait for ever; this does not
@@ -90,19 +93,17 @@ class Wire:
         except OSError:
             raise Gone("the other end closed the connection") from None
 
-    def receive(self, until: float | None = None, silence: float = 0.0) -> dict[str, Any]:
+    def receive(self, until: float | None = None) -> dict[str, Any]:
         """The next frame that is not a beat.
 
         :param until: monotonic time after which ``TimeoutError`` is raised.
-        :param silence: seconds; :attr:`silence` if it is 0.
-        :raises Gone: at the end of the stream, or when nothing at all came for *silence* seconds.
+        :raises Gone: at the end of the stream, or when nothing at all came for :attr:`silence` seconds.
         """
-        silence = silence or self.silence
         self._heard = time.monotonic()
         while True:
             message = self._take()
             if message is None:
-                self._wait(until, silence)
+                self._wait(until)
             elif not message.get("beat"):
                 return message
 
@@ -138,14 +139,15 @@ class Wire:
             raise Gone("the other end does not speak our protocol")
         return message
 
-    def _wait(self, until: float | None, silence: float) -> None:
+    def _wait(self, until: float | None) -> None:
+        silence = self.silence
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError("no answer in time")
         if now - self._heard >= silence:
             raise Gone(f"nothing was heard for {silence:g} seconds")
         # by a clock of our own: two who beat only when they heard nothing may leave one of them silent for ever
-        beat = min(BEAT, silence / 3)
+        beat = self.pause()
         if now - self._said >= beat:
             self._said = now
             self.beat()

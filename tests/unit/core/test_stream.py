@@ -596,9 +596,10 @@ def test_frames() -> None:
 def test_beats_are_no_messages_and_silence_ends_the_wait() -> None:
     here, there = pair()
     here.send({"beat": True})
+    there.silence = 0.2
     begun = time.monotonic()
     with pytest.raises(Gone, match=r"nothing was heard for 0.2 seconds"):
-        there.receive(silence=0.2)
+        there.receive()
     with pytest.raises(TimeoutError):
         there.receive(time.monotonic() + 0.1)
     assert time.monotonic() - begun < 2
