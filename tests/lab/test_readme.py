@@ -1,14 +1,9 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""README's operator section, line by line: the archive in a clean virtual environment, on a site, and back."""
+"""README's operator section and the guides of the switch, line by line, in a clean environment, on a site, and back."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +12,12 @@ import pytest
 from tests.lab.ground import LabGround
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import end_shared_connections
-from tests.lab.oned import ApiServer
+from tests.lab.operating import Operator, blocks, clean_environment, commands
 from tests.lab.test_deploy import REMOTES, Site, names  # noqa: F401  # a fixture
-from tests.tools.stage import stage
 
 pytestmark = pytest.mark.full
 
-FOLDER = "/var/tmp/operator"
-SYSTEMCTL = '#!/bin/sh\necho "$@" >>/var/tmp/systemctl\n'
-SECONDS = 600
+ARCHIVE = "one_storage-drivers-0.1.0.tar.gz"
 
 
 def section() -> tuple[str, list[str]]:
@@ -37,32 +29,18 @@ def section() -> tuple[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder that front-ends of labs see, with the archive, and with Ansible in an environment of its own."""
     able, reason = can_make_hosts()
     if not able:
         pytest.skip(reason)
-    folder = repository() / ".cache" / f"readme-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        collection = stage(target=folder / "collection")
-        command = [str(Path(sys.executable).parent / "ansible-galaxy"), "collection", "build"]
-        subprocess.run([*command, "--output-path", str(folder / "dist")], cwd=collection, check=True, timeout=SECONDS)
-        venv.create(folder / "venv", with_pip=True)
-        pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", "--no-input"]
-        constraints = ["-c", str(repository() / "requirements/dev.txt")]
-        subprocess.run([*pip, *constraints, "ansible-core"], check=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
+    with clean_environment() as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """OpenNebula's front-end and two nodes; oned listens where it does by default."""
+    """OpenNebula's front-end and two nodes."""
     with Lab.up(tmp_path / "lab", binds=[repository()], masks=[repository()]) as lab:
         ground = LabGround(lab)
-        ground.server.stop()
-        ground.server = ApiServer(ground.oned, port=2633, network_of=lab.leader(lab.frontend)).start()
         try:
             yield Site(ground, Path())
         finally:
@@ -71,31 +49,48 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_the_operators_section(place: Path, site: Site, names: str) -> None:  # noqa: F811
-    ground = site.ground
-    manager = ground.path(ground.frontend, "/usr/local/bin/systemctl")
-    manager.write_text(SYSTEMCTL)
-    manager.chmod(0o755)
-    folder = ground.path(ground.frontend, FOLDER)
-    shutil.copytree(place / "dist", folder / "dist")
-    ground.own(ground.frontend, FOLDER)
+    operator, ground = Operator(site, place), site.ground
     before = site.files()
-
-    def say(script: str) -> str:
-        env = {"PATH": f"{place}/venv/bin:/usr/bin:/bin", "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-        argv = ["/bin/bash", "-euo", "pipefail", "-c", f"cd {FOLDER}\n{script}"]
-        done = ground.lab.run(ground.frontend, argv, env=env, timeout=SECONDS, check=False)
-        text = done.stdout.decode() + done.stderr.decode()
-        assert done.returncode == 0, f"{script}\n{text}"
-        return text
-
-    install, (check, deploy, drift, absent) = section()
-    say(install)
-    assert "new tm/os_qcow2/clone" in say(check)
+    install, (check, deploy, drift, validate, absent) = section()
+    operator.say(install)
+    assert "new tm/os_qcow2/clone" in operator.say(check)
     assert site.files() == before
-    say(deploy)
+    operator.say(deploy)
     assert (ground.path(ground.frontend, f"{REMOTES}/tm/os_qcow2/clone")).is_file()
     assert {store.name for store in ground.oned.datastores.values()} >= {"images", "disks"}
     assert ground.path(ground.frontend, "/var/tmp/systemctl").read_text() == "restart opennebula\n"
-    assert say(drift).count("as this collection") == 3
-    say(absent)
+    assert operator.say(drift).count("as this collection") == 3
+    assert "All is in order." in operator.say(validate)
+    operator.say(absent)
+    assert site.files() == before
+
+
+def test_the_guides_of_the_switch_and_of_the_way_back(place: Path, site: Site, names: str) -> None:  # noqa: F811
+    """With oned as the inventory."""
+    operator, before = Operator(site, place), site.files()
+    inventory, variables = blocks("switch-a-site.md", "yaml")
+    install, check, deploy, drift, validate = commands("switch-a-site.md")
+    (operator.folder / "dist" / ARCHIVE).rename(operator.folder / ARCHIVE)
+    operator.write({"one_storage.yml": inventory, "group_vars/all.yml": variables})
+    operator.say(install)
+    graph = operator.say("ansible-inventory -i one_storage.yml --graph")
+    assert "@one_frontend" in graph and "@one_nodes" in graph
+    assert "new tm/os_qcow2/clone" in operator.say(check)
+    assert site.files() == before
+    operator.say(deploy)
+    assert {store.name for store in site.ground.oned.datastores.values()} >= {"trial images", "trial disks"}
+    assert operator.say(drift).count("as this collection") == 3
+    assert "All is in order." in operator.say(validate)
+    older, again, drifting, look, absent, by_hand = commands("roll-back.md")
+    assert operator.say("\n".join([older, again, drifting])).count("as this collection") == 3
+    present = site.files()
+    assert "gone tm/os_qcow2/clone" in operator.say(look)
+    assert site.files() == present
+    operator.say(absent)
+    assert site.files() == before
+    # without Ansible, in a checkout
+    laid = by_hand.replace("--remove ", "")
+    operator.say(f"cd {repository()}; {laid}")
+    assert site.files() != before
+    operator.say(f"cd {repository()}; {by_hand}")
     assert site.files() == before
