@@ -224,11 +224,26 @@ _ORPHANS: Spec = {
     "keep": _number(604800),
 }
 
+#: How a Ceph cluster is reached, and how volumes are made in it: of the driver ceph.
+_CEPH: Spec = {
+    "pool": _text("one"),
+    "data_pool": _text(""),
+    "ceph_user": _text(""),
+    # the path of a file, which is no secret
+    "ceph_key": {**_text(""), "no_log": False},
+    "ceph_conf": _text(""),
+    "ceph_host": _text(""),
+    "rbd_format": {**_number(2), "choices": [1, 2]},
+    "ceph_trash": _flag(False),
+    "staging_dir": _text("/var/tmp"),
+}
+
 ACTIONS: dict[str, Action] = {
     "ds_cp": Action(
         "ds",
         "cp",
         _COMMON,
+        _CEPH,
         _NEW_IMAGE,
         _DIRECTORIES,
         _SOURCE,
@@ -253,7 +268,7 @@ ACTIONS: dict[str, Action] = {
         _FILESYSTEM,
         {"format": _text("raw", choices=[*_FORMATS, "swap", "save_as"]), "size": _number(required=True)},
     ),
-    "ds_rm": Action("ds", "rm", _COMMON, _DATASTORE, _REPOSITORY, _KEPT, {"source": _text(required=True)}),
+    "ds_rm": Action("ds", "rm", _COMMON, _CEPH, _DATASTORE, _REPOSITORY, _KEPT, {"source": _text(required=True)}),
     "ds_stat": Action(
         "ds",
         "stat",

@@ -96,6 +96,7 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
     site = _site(entry.name, options, driver, number, mode)
     # before anything is settled: to take a dead run's work back may need them
     site.secrets = {name: options[name] for name, rule in entry.options.items() if rule.get("no_log") and options[name]}
+    site.cluster = driver.cluster(options, site)
     keeps = entry.name in driver.answering
     head = {
         "run": number,
@@ -202,9 +203,7 @@ def _note(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) -> 
             continue
         host = site.host(step.where)
         if (host.name, change[0]) not in before:
-            info = host.stat(change[0])
-            text = str(info["kind"]) if info else "absent"
-            before[(host.name, change[0])] = f"link to {host.readlink(change[0])}" if text == "link" else text
+            before[(host.name, change[0])] = step.standing(site, change[0])
 
 
 def _changes(site: Site, steps: list[Step], before: dict[tuple[str, str], str]) -> list[dict[str, str]]:
@@ -235,7 +234,8 @@ def _site(action: str, options: dict[str, Any], driver: Driver, number: str, mod
     )
     streams = action in driver.stream_actions and not mode.check
     rate = _rate(options["limit_rate"])
-    site = Site(lead, peer.connect(name, settings, streams), number, timeouts, mode.check)
+    lends = action in driver.lending_actions and not mode.check
+    site = Site(lead, peer.connect(name, settings, streams, lends), number, timeouts, mode.check)
     site.rate = rate
     return site
 
@@ -253,3 +253,5 @@ def _hang_up(site: Site) -> None:
     close = getattr(site.peer, "close", None)
     if close:
         close()
+    if site.cluster:
+        site.cluster.close()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from ..steps.base import Site, Step
+    from ..tools.rbd.cluster import Cluster
     from ..tools.sources import Source
 
     Reply = Union["Plan", "Answer"]
@@ -81,6 +82,8 @@ class Driver:
     peer_actions: tuple[str, ...] = ()
     #: Of these, actions that as good as always stream data: they have a connection of their own from the beginning.
     stream_actions: tuple[str, ...] = ()
+    #: Of these, actions whose tools log in at the peer, and may use the session's connection.
+    lending_actions: tuple[str, ...] = ()
     #: Actions that only look: no lock, no journal.
     looking: tuple[str, ...] = ()
     #: Actions whose finished work is taken back when nobody got the answer.
@@ -107,6 +110,10 @@ class Driver:
 
         Asked on the front-end, before the action; None when there is no such source, or that host can fetch it itself.
         """
+        return None
+
+    def cluster(self, options: dict[str, Any], site: Site) -> Cluster | None:
+        """The Ceph cluster that the action is about, not connected yet; None for drivers without one."""
         return None
 
     def claims_for(self, action: str, options: dict[str, Any]) -> list[Claim]:

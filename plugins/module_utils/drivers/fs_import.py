@@ -64,16 +64,26 @@ class Imports(FsImages):
             steps += [MakeDirectory(LEAD, root, root), Publish(LEAD, part, final, root, what="image")]
         return Plan(steps)
 
-    def _fetch(self, request: Request, part: str, root: str) -> Step:
+    def _fetch(self, request: Request, part: str, root: str, volume: dict[str, Any] | None = None) -> Step:
+        """The step that brings the source.
+
+        :param volume: the one that a raw image goes into straight away (:class:`..steps.fetch_volume.FetchVolume`).
+        """
         from ..steps.fetch import Fetch
         from ..tools.sources import rate_of
+
+        kind, more = Fetch, {}
+        if volume:
+            from ..steps.fetch_volume import FetchVolume
+
+            kind, more = FetchVolume, {"volume": volume}
 
         source, name = self._source(request), _name(request)
         if name != source:
             # a password, or a signed query, must not stand in the journal
             request.site.private[name] = source
         request.site.secrets = _secrets(request)
-        return Fetch(
+        return kind(
             LEAD,
             name,
             part,
@@ -88,6 +98,7 @@ class Imports(FsImages):
             verify=request["tls_verify"],
             helpers=request["helpers"],
             feed=request["feed"],
+            **more,
         )
 
     def fed(self, action: str, options: dict[str, Any]) -> Source | None:

@@ -29,6 +29,12 @@ def _ds_dummy() -> Driver:
     return DsDummy()
 
 
+def _ds_ceph() -> Driver:
+    from .ceph import Ceph
+
+    return Ceph()
+
+
 def _ds_rsync() -> Driver:
     from .rsync import Rsync
 
@@ -81,6 +87,7 @@ def _tm_qcow2_ssh() -> Driver:
 DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("ds", "fs", ""): _ds_fs,
     ("ds", "dummy", ""): _ds_dummy,
+    ("ds", "ceph", ""): _ds_ceph,
     ("ds", "rsync", ""): _ds_rsync,
     ("ds", "restic", ""): _ds_restic,
     ("tm", "dummy", ""): _tm_dummy,

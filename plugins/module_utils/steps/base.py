@@ -8,6 +8,7 @@ import os
 
 from .._errors import StorageError, ToolFailed, from_os, one_line
 from ..tools.host import HIDDEN, PROBE, STATUS
+from .claim import POOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..tools.host import Host
     from ..tools.progress import Progress
+    from ..tools.rbd.cluster import Cluster
 
 LEAD = "lead"
 PEER = "peer"
@@ -45,6 +47,7 @@ class Site:
     :ivar warnings: what went wrong without harm to the action, for people and logs.
     :ivar open: what a step keeps open for later ones, by name: processes that end with this one.
     :ivar rate: most bytes per second that go from host to host; 0 for no limit.
+    :ivar cluster: the Ceph cluster of an action on volumes, which its driver names; it connects when it is first asked.
     :ivar desk: the lead's own workshop, of all runs: beside it lies what tells how far a long step is. Empty without.
     """
 
@@ -61,6 +64,7 @@ class Site:
         self.open: dict[str, Any] = {}
         self.rate = 0
         self.desk = ""
+        self.cluster: Cluster | None = None
         self._same: dict[tuple[str, str], bool] = {}
 
     def same_storage(self, here: str, there: str) -> bool:
@@ -82,6 +86,19 @@ class Site:
             finally:
                 self.lead.remove(f"{here}/{name}", here)
         return self._same.get((here, there), False)
+
+    def volumes(self) -> Cluster:
+        """The cluster of this action.
+
+        :raises StorageError: the action knows of none, as when a journal speaks of volumes in a plain directory's.
+        """
+        if self.cluster is None:
+            raise StorageError("This action has no Ceph cluster", todo="run it again on the datastore of the volume")
+        return self.cluster
+
+    def keeper(self, where: str, datastore: str) -> Host | Cluster:
+        """Who keeps the locks of a datastore: the host that has the directory, or the cluster that has the pool."""
+        return self.volumes() if datastore.startswith(POOL) else self.host(where)
 
     def warn(self, text: str) -> None:
         """Add to the warnings; nothing when there is no text."""
@@ -179,6 +196,13 @@ class Step:
         """Path and its state afterwards, for the diff; None for steps that only prepare."""
         return None
 
+    def standing(self, site: Site, path: str) -> str:
+        """What stands at the path of :meth:`changes` now, for the diff."""
+        host = site.host(self.where)
+        info = host.stat(path)
+        text = str(info["kind"]) if info else "absent"
+        return f"link to {host.readlink(path)}" if text == "link" else text
+
     def record(self) -> dict[str, Any]:
         """The step for the journal."""
         return {"kind": self.kind, "final": self.final, **vars(self)}
@@ -236,6 +260,7 @@ def _kinds() -> list[type[Step]]:
         quarantine,
         restoring,
         transfer,
+        volumes,
     )
 
     found: list[type[Step]] = []

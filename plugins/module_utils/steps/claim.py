@@ -8,11 +8,15 @@ import os
 
 from ..tools.host import HIDDEN
 
+#: What begins the name of a datastore that is a pool of volumes and no directory.
+POOL = "rbd:"
+
 
 class Claim:
     """An object that an action holds while it runs: a VM's files, an image, on one host.
 
-    :param datastore: directory of the datastore that the object belongs to.
+    :param datastore: directory of the datastore that the object belongs to, or ``rbd:<pool>``: then lock and journal
+        lie in the pool, and there is no workshop.
     :param key: name of the object in it: ``vm-5``, ``image-<hash>``.
     :param shared: others may read at the same time; a shared claim has no workshop.
     :param aside: what is worth keeping may be set aside in its workshop, although the journal lies elsewhere: then it
@@ -25,6 +29,11 @@ class Claim:
         self.key = key
         self.shared = shared
         self.aside = aside
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether the object lies in a pool of volumes."""
+        return self.datastore.startswith(POOL)
 
     def shop(self, run: str) -> str:
         """The workshop of this run for the object."""

@@ -10,9 +10,9 @@ from .._errors import Busy, Cancelled, DeadlineOver, NoAccess, NoSpace, StorageE
 from ..tools.command import resume_work
 from ..tools.host import HIDDEN
 from .base import LEAD, PEER, Site, Step
-from .claim import Claim
+from .claim import POOL, Claim
 from .files import Discard, Publish
-from .journal import Found, Journal, path_of
+from .journal import Journal, shelf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,17 +74,18 @@ class Executor:
             self._refuse_root(claim)
         for claim in self._in_order():
             host = self.site.host(claim.where)
+            keeper = self.site.keeper(claim.where, claim.datastore)
             if self._is_held_here(claim):
                 self._covered.append(claim)
                 continue
             try:
                 wait = 0 if self._twins(claim) else self.site.timeouts.lock
                 try:
-                    host.lock(claim.datastore, claim.key, claim.shared, wait)
+                    keeper.lock(claim.datastore, claim.key, claim.shared, wait)
                 except BlockingIOError:
                     if wait or self._is_ours(claim):
                         raise
-                    host.lock(claim.datastore, claim.key, claim.shared, self.site.timeouts.lock)
+                    keeper.lock(claim.datastore, claim.key, claim.shared, self.site.timeouts.lock)
             except BlockingIOError:
                 if self._is_ours(claim):
                     # the peer sees the very storage that the lead holds the object on: one lock, one workshop
@@ -116,7 +117,7 @@ class Executor:
 
     def _refuse_root(self, claim: Claim) -> None:
         """Root's files in somebody's datastore would stop that user's own actions: it is said, and nothing is made."""
-        if claim.where != LEAD or os.geteuid() != 0:
+        if claim.where != LEAD or claim.in_pool or os.geteuid() != 0:
             return
         info = self.site.lead.stat(claim.datastore, follow=True)
         if info and info["owner"] != 0:
@@ -134,7 +135,8 @@ class Executor:
         """
         lead = self.site.lead
         self._real = {
-            claim: lead.real(claim.datastore) if claim.where == LEAD else claim.datastore for claim in self.claims
+            claim: lead.real(claim.datastore) if claim.where == LEAD and not claim.in_pool else claim.datastore
+            for claim in self.claims
         }
         return sorted(self.claims, key=lambda claim: (self._real[claim], claim.key, claim.where, claim.shared))
 
@@ -163,7 +165,7 @@ class Executor:
         return False
 
     def _workshops(self) -> list[Claim]:
-        return [claim for claim in self.claims if not claim.shared and claim not in self._covered]
+        return [claim for claim in self.claims if not (claim.shared or claim.in_pool) and claim not in self._covered]
 
     def _home(self) -> Claim:
         for claim in self.claims:
@@ -182,8 +184,10 @@ class Executor:
                 host.make_directory(claim.shop(self.site.run))
             except OSError as error:
                 raise from_os(error, f"prepare {claim.datastore}/{HIDDEN}", host.name) from error
-        home = self._home()
-        self.site.desk = os.path.join(home.datastore, HIDDEN, home.key)
+        # what lies in a pool has no directory: then that of the staging area tells how far the action is
+        desks = [claim for claim in (self._home(), *self._workshops()) if claim.where == LEAD and not claim.in_pool]
+        if desks:
+            self.site.desk = os.path.join(desks[0].datastore, HIDDEN, desks[0].key)
 
     # ---------------------------------------------------------------- steps
 
@@ -209,9 +213,9 @@ class Executor:
         if self.journal is None:
             away = [claim for claim in self._workshops() if claim.aside and claim is not home]
             head = {**self._head, "others": [[claim.datastore, claim.key] for claim in away]} if away else self._head
-            self.journal = Journal(home.datastore, home.key, head)
+            self.journal = shelf(self.site, home.datastore).new(home.key, head)
             lead = {**self._head, "home": [home.datastore, home.key]}
-            self._leading = [Journal(claim.datastore, claim.key, lead) for claim in away]
+            self._leading = [shelf(self.site, claim.datastore).new(claim.key, lead) for claim in away]
         try:
             # what leads to the journal may be there before it, but not after what is set aside
             for journal in self._leading:
@@ -319,7 +323,7 @@ class Executor:
             self.journal.close()
             self.journal = None
         for claim in reversed(self.claims):
-            self.site.host(claim.where).unlock(claim.datastore, claim.key)
+            self.site.keeper(claim.where, claim.datastore).unlock(claim.datastore, claim.key)
         return kept
 
     def _after(self) -> None:
@@ -341,10 +345,10 @@ def settle(
 
     :param wait: seconds to wait for another object whose journal is that of the whole run; by default as for any lock.
     """
-    path = path_of(datastore, key)
-    if not os.path.exists(path):
+    papers = shelf(site, datastore)
+    found = papers.found(key, load)
+    if found is None:
         return
-    found = Found(path, load)
     if found.head.get("home"):
         store, name = found.head["home"]
         _settle_home(site, store, name, load, site.timeouts.lock if wait is None else wait)
@@ -373,25 +377,27 @@ def settle(
                         break
                 step.undo(site)
     # what came of a broken stream may be gone on with, but not by a work that nobody asks for again
-    site.lead.clear(datastore, key, not keeps)
+    if not datastore.startswith(POOL):
+        site.lead.clear(datastore, key, not keeps)
     for other, name in found.head.get("others") or []:
         _forget(site, other, name)
-    os.unlink(path)
+    papers.forget(key)
 
 
 def _settle_home(site: Site, datastore: str, key: str, load: Callable[[dict[str, Any]], None], wait: float) -> None:
     """Settle the object that has the journal of the run that set something aside here."""
-    if site.lead.holds(datastore, key):
+    keeper = site.keeper(LEAD, datastore)
+    if keeper.holds(datastore, key):
         settle(site, datastore, key, load)
         return
-    if not os.path.isdir(datastore):
+    if not (datastore.startswith(POOL) or os.path.isdir(datastore)):
         raise StorageError(
             f"A run that died had work on {key} in {datastore}, which is not to be seen here",
             site.lead.name,
             todo="run any action on it where it is",
         )
     try:
-        site.lead.lock(datastore, key, False, wait)
+        keeper.lock(datastore, key, False, wait)
     except BlockingIOError:
         raise Busy(
             f"What a dead run left of {key} in {datastore} cannot be settled, as another action holds it",
@@ -401,7 +407,7 @@ def _settle_home(site: Site, datastore: str, key: str, load: Callable[[dict[str,
     try:
         settle(site, datastore, key, load)
     finally:
-        site.lead.unlock(datastore, key)
+        keeper.unlock(datastore, key)
 
 
 def _forget(site: Site, datastore: str, key: str) -> None:
@@ -414,8 +420,7 @@ def _forget(site: Site, datastore: str, key: str) -> None:
         return
     try:
         site.lead.clear(datastore, key, False)
-        if os.path.exists(path_of(datastore, key)):
-            os.unlink(path_of(datastore, key))
+        shelf(site, datastore).forget(key)
     finally:
         if not ours:
             site.lead.unlock(datastore, key)
@@ -423,13 +428,10 @@ def _forget(site: Site, datastore: str, key: str) -> None:
 
 def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) -> None:
     """Settle every object of a datastore whose run died, without waiting for those that run."""
-    folder = os.path.join(datastore, HIDDEN)
-    for name in site.lead.entries(folder):
-        if not name.endswith(".journal"):
-            continue
-        key = name[: -len(".journal")]
+    keeper = site.keeper(LEAD, datastore)
+    for key in shelf(site, datastore).names():
         try:
-            site.lead.lock(datastore, key, False, 0)
+            keeper.lock(datastore, key, False, 0)
         except OSError:
             # it runs, or this host may only read here
             continue
@@ -439,8 +441,9 @@ def sweep(site: Site, datastore: str, load: Callable[[dict[str, Any]], None]) ->
             # it stays for the action that concerns it, which will say what is wrong
             pass
         finally:
-            site.lead.unlock(datastore, key)
-    site.lead.sweep(datastore)
+            keeper.unlock(datastore, key)
+    if not datastore.startswith(POOL):
+        site.lead.sweep(datastore)
 
 
 def fault_point(fault: str, here: str) -> None:

@@ -101,7 +101,8 @@ class Fetch(Step):
     def _take(self, site: Site, source: Source) -> None:
         progress = site.progress(self.words(), source.length)
         try:
-            taken = self._copied(site, source, progress) if self._is_plain(source) else self._passed(source, progress)
+            take = self._copied if self._is_plain(source) else self._passed
+            taken = take(site, source, progress)
         except (OSError, StorageError) as error:
             progress.end(str(error))
             raise
@@ -138,7 +139,7 @@ class Fetch(Step):
         progress.done = copied["size"]
         return intake.Taken(copied["size"], copied["size"], [], copied["digests"])
 
-    def _passed(self, source: Source, progress: Progress) -> Taken:
+    def _passed(self, site: Site, source: Source, progress: Progress) -> Taken:
         from ..tools import intake
 
         file = intake.File(self.part, self.sparse)

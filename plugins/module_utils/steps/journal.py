@@ -15,11 +15,14 @@ from .._errors import StorageError
 from ..tools.codec import dumps, loads
 from ..tools.host import HIDDEN
 from .base import Step, restore
+from .claim import POOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from .base import Site
 
 FORMAT = 1
 
@@ -84,10 +87,12 @@ class Journal:
 class Found:
     """A journal that another run left.
 
+    :param path: where it is, for people; :param text: what stands in it; :param written: when it was last written to,
+        in seconds since the epoch.
     :param load: loads the driver that a journal's head names, as that may bring steps of its own.
     """
 
-    def __init__(self, path: str, load: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, path: str, text: bytes, written: float, load: Callable[[dict[str, Any]], None]) -> None:
         self._load = load
         self.path = path
         self.head: dict[str, Any] = {}
@@ -96,14 +101,13 @@ class Found:
         #: Steps that had nothing to do.
         self.there: set[int] = set()
         self.ended = False
-        self.written = os.stat(path).st_mtime
-        with open(path, "rb") as file:
-            for line in file:
-                try:
-                    self._read(loads(line))
-                except (ValueError, KeyError, TypeError, IndexError):
-                    # the last line of a journal may be torn by the crash; what stands before it is whole
-                    break
+        self.written = written
+        for line in text.splitlines(True):
+            try:
+                self._read(loads(line))
+            except (ValueError, KeyError, TypeError, IndexError):
+                # the last line of a journal may be torn by the crash; what stands before it is whole
+                break
 
     def _read(self, record: dict[str, Any]) -> None:
         if "format" in record:
@@ -128,3 +132,47 @@ class Found:
 def path_of(datastore: str, key: str) -> str:
     """Where the journal of an object lies."""
     return os.path.join(datastore, HIDDEN, key + ".journal")
+
+
+class Shelf:
+    """Where the journals of a datastore lie: a directory of it."""
+
+    def __init__(self, datastore: str) -> None:
+        self._datastore = datastore
+
+    def new(self, key: str, head: dict[str, Any]) -> Journal:
+        """A journal that will be written."""
+        return Journal(self._datastore, key, head)
+
+    def names(self) -> list[str]:
+        """The objects that have a journal."""
+        try:
+            names = sorted(os.listdir(os.path.join(self._datastore, HIDDEN)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [name[: -len(".journal")] for name in names if name.endswith(".journal")]
+
+    def found(self, key: str, load: Callable[[dict[str, Any]], None]) -> Found | None:
+        """What another run left; None when there is nothing."""
+        path = path_of(self._datastore, key)
+        try:
+            with open(path, "rb") as file:
+                return Found(path, file.read(), os.fstat(file.fileno()).st_mtime, load)
+        except FileNotFoundError:
+            return None
+
+    def forget(self, key: str) -> None:
+        """Remove a journal; fine when it is gone."""
+        try:
+            os.unlink(path_of(self._datastore, key))
+        except FileNotFoundError:
+            pass
+
+
+def shelf(site: Site, datastore: str) -> Shelf:
+    """Where the journals of a datastore lie."""
+    if datastore.startswith(POOL):
+        from .pool_journal import PoolShelf
+
+        return PoolShelf(site.volumes(), datastore)
+    return Shelf(datastore)

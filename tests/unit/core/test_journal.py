@@ -54,6 +54,11 @@ def load_nothing(_head: dict[str, Any]) -> None:
     """Drivers that a journal names need no loading here."""
 
 
+def found_at(path: Path) -> Found:
+    """What stands in a journal."""
+    return Found(str(path), path.read_bytes(), path.stat().st_mtime, load_nothing)
+
+
 def delete_of(world: World, vm: int) -> dict[str, Any]:
     """Options of a delete."""
     return {"driver": "qcow2", "datastore": world.system, "path": world.disk(vm=vm).parent}
@@ -69,7 +74,7 @@ def dead(world: World) -> World:
 
 
 def test_what_a_journal_holds(dead: World) -> None:
-    found = Found(str(journal_of(dead, dead.system)), load_nothing)
+    found = found_at(journal_of(dead, dead.system))
     assert found.head["action"] == "tm_clone" and found.head["driver"] == "qcow2" and found.head["pid"] > 1
     assert kinds(found.steps) == ["copy-file", "make-directory", "publish"]
     assert found.begun == {0, 1} and not found.ended
@@ -79,7 +84,7 @@ def test_what_a_journal_holds(dead: World) -> None:
 def test_a_journal_is_on_disk_before_anything_is_made(world: World) -> None:
     world.raw()
     assert killed_at("0", "tm_clone", clone_of(world))
-    found = Found(str(journal_of(world, world.system)), load_nothing)
+    found = found_at(journal_of(world, world.system))
     assert len(found.steps) == 3 and found.begun == set()
 
 
@@ -166,7 +171,7 @@ def test_a_new_image_goes_even_when_its_work_was_whole(world: World) -> None:
     path = journal_of(world, world.images)
     with path.open("a") as journal:
         journal.write('{"begin":1,"evidence":{"made":true}}\n')
-    found = Found(str(path), load_nothing)
+    found = found_at(path)
     assert found.begun == set(range(len(found.steps)))
     act("ds_rm", driver="fs", datastore=world.images, source=world.images / "x")
     assert [path.name for path in world.images.iterdir()] == [HIDDEN]
