@@ -133,8 +133,10 @@ def _cp(context: Context, data: Data) -> dict[str, Any]:
     source, access = need(image, "PATH"), data.access(context.settings.root)
     if source.startswith(("rsync", "restic")):
         from ..module_utils.tools.sources import rate_of
+        from .backup_reader import may_read
         from .repositories import store_of
 
+        may_read(context, source, image)
         # whoever imports it needs no password of the repository: it is read here, next to oned
         context.sends.append(store_of(context, source).opener(source, rate_of(access["limit_rate"])))
     return {

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from lxml.etree import _Element
+
     from ..module_utils.tools.sources import Source
 
 #: What stock's exits with after every error.
@@ -101,7 +103,7 @@ def _fetch(given: argparse.Namespace, settings: Settings) -> None:
         stall=settings.number("STALL_TIMEOUT", 60),
         rate=rate_of(given.limit),
         verify=not settings.text("TLS_VERIFY", "yes").lower().startswith("n"),
-        secrets=_secrets(os.environ.get("DRV_ACTION", "")),
+        secrets=_secrets(),
         helpers=os.path.join(settings.root, "datastore"),
         retry=not given.noretry,
         command=settings.number("COMMAND_TIMEOUT", 3600),
@@ -133,12 +135,17 @@ def _fetch(given: argparse.Namespace, settings: Settings) -> None:
 
 
 def _of_backup(url: str, options: Options, settings: Settings) -> Source:
-    """A disk of a backup: oned knows where its repository is, and the password."""
+    """A disk of a backup: oned knows where its repository is, the password, and for whom a driver fetches it."""
+    from .backup_reader import may_read
     from .calls import Context
     from .oned import Oned
     from .repositories import store_of
 
     context = Context(Oned(deadline=settings.number("ONED_TIMEOUT", 30)), settings)
+    document = _document()
+    image = document.find("IMAGE") if document is not None else None
+    if image is not None:
+        may_read(context, url, image)
     return store_of(context, url).opener(url, options.rate)()
 
 
@@ -197,11 +204,18 @@ def _begin(source: Source, order: Order, most: int, write: Callable[[bytes], obj
         packed.close()
 
 
-def _secrets(document: str) -> dict[str, str]:
-    """Credentials of a marketplace out of the document that stock's scripts leave in the environment."""
-    if not document:
-        return {}
-    from .documents import credentials, decode, parse
+def _document() -> _Element | None:
+    """What oned told the driver that calls; stock's scripts leave it in the environment."""
+    from .documents import decode, parse
 
-    found = credentials(parse(decode(document.encode()), "The document in $DRV_ACTION"))
+    text = os.environ.get("DRV_ACTION", "")
+    return parse(decode(text.encode()), "The document in $DRV_ACTION") if text else None
+
+
+def _secrets() -> dict[str, str]:
+    """Credentials of a marketplace."""
+    from .documents import credentials
+
+    document = _document()
+    found = credentials(document) if document is not None else {}
     return {name: value for name, value in found.items() if value}

@@ -67,12 +67,14 @@ class Scene:
             format="raw",
             vms={VM},
             increments=self.stored.chain,
+            uid=7,
+            uname="bob",
         )
         self.oned.images[BACKUP] = self.image
         self.oned.users.ids["bob"] = 7
         (root / "onegate_auth").write_text(f"{self.oned.users.account}:{self.oned.users.password}\n")
         self.environment = {"ONE_CIPHER_AUTH": str(root / "onegate_auth")}
-        runner = Runner(ThisMachine(), self.oned.settings, environment=front_end.environment())
+        runner = Runner(ThisMachine(), self.oned.settings, environment={**front_end.environment(), **self.environment})
         self.allocation = self.oned.allocation = Allocation(ImageLife(self.oned, runner))
         front_end.store(101).joinpath(str(VM)).mkdir()
 
@@ -246,6 +248,22 @@ def test_the_downloader_reads_a_backup(scene: Scene) -> None:
                                str(target))  # fmt: skip
     assert said.code == 0, said.err
     assert bytes_of(target, "qcow2") == scene.stored.kept[1][0]
+
+
+def test_nobody_reads_the_backups_of_others(scene: Scene) -> None:
+    """Another user writes the URL of bob's backup into an image of its own, and has a driver of stock's fetch it."""
+    scene.oned.users.ids["eve"] = 8
+    url = scene.stored.url(0).replace("100", "108", 1)
+    made = scene.allocation.image(f'NAME = "mine"\nPATH = "{url}"\nFROM_BACKUP_DS = "108"', 100, 8)
+    scene.allocation.settle()
+    wanted = "eve may not make an image of backup 40: oned does not give image 40"
+    assert not scene.allocation.outcomes[made].ok and wanted in scene.allocation.outcomes[made].reason
+    target = scene.front_end.root / "fetched"
+    document = f"<DS_DRIVER_ACTION_DATA>{scene.oned.images[made].element().render()}</DS_DRIVER_ACTION_DATA>"
+    given = {**scene.environment, "DRV_ACTION": encode(document).decode()}
+    said = scene.front_end.run("one_storage/downloader", "--nodecomp", url, str(target), env=given)
+    assert said.code == 255 and wanted in said.err and not target.exists(), said.err
+    assert scene.front_end.hidden() == []
 
 
 def test_ls_names_what_is_restored(scene: Scene) -> None:

@@ -64,7 +64,7 @@ class Place:
         self.oned.vms[VM] = Vm(VM, "restored", disks=disks)
         self.image = Image(
             BACKUP, "the backup", type=ImageType.BACKUP, state=ImageState.READY, source=self.kept.chain[0][1],
-            datastore_id=BACKUPS, format="raw", vms={VM}, increments=self.kept.chain,
+            datastore_id=BACKUPS, format="raw", vms={VM}, increments=self.kept.chain, uid=7, uname="bob",
         )  # fmt: skip
         self.oned.images[BACKUP] = self.image
         self.oned.users.ids["bob"] = 7

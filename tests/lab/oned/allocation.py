@@ -50,6 +50,7 @@ class Allocation:
             raise ValueError(f"Cannot determine Image SIZE. {call.reason}")
         image = self.life._allocate(name, datastore, kind, False, read_stat(call.stdout), values, None)
         image.path, image.uid = path, uid
+        image.uname = next(user for user, number in oned.users.ids.items() if number == uid)
         thread = threading.Thread(target=self._copy, args=(image.id,), daemon=True)
         self._copies.append(thread)
         thread.start()

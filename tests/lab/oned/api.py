@@ -14,6 +14,7 @@ from .store import NotFoundError, Oned
 from .xmldoc import Element
 
 AUTHENTICATION = 0x0100
+AUTHORIZATION = 0x0200
 NO_EXISTS = 0x0400
 ACTION = 0x0800
 XML_RPC_API = 0x1000
@@ -74,7 +75,19 @@ class Api:
             # drivers are called meanwhile, and ask in their turn
             return handler(method, [*arguments[1:], self._oned.users.ids[user]])
         with self._oned.lock:
+            if method == "one.image.info" and not self._may_use(arguments[1:], user):
+                said = f"[{method}] User [{self._oned.users.ids[user]}] : Not authorized to perform USE IMAGE"
+                return _failure(f"{said} [{arguments[1]}].", AUTHORIZATION)
             return handler(method, arguments[1:])
+
+    def _may_use(self, given: Sequence[object], user: str) -> bool:
+        """Whether a user may look at an image: one of its own, one for everybody, one by a rule; oneadmin each."""
+        image = self._oned.images.get(_int(given[0])) if given else None
+        uid = self._oned.users.ids[user]
+        if image is None or not uid:
+            return True
+        bits = image.permissions.owner if image.uid == uid else image.permissions.other
+        return bool(bits & 4) or (uid, image.id) in self._oned.users.rules
 
     def _managed(self, managing: Managing, method: str, given: Sequence[object], uid: int) -> Answer:
         try:

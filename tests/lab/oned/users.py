@@ -18,6 +18,8 @@ class Users:
         self.account = account
         self.password = password
         self.ids = {"oneadmin": 0}
+        #: ACLs: a user, and an image that it may use besides its own.
+        self.rules: set[tuple[int, int]] = set()
 
     def of_token(self, session: str) -> str:
         """The user that a session is of. Raises ValueError when it is no token, or one that holds no more."""

@@ -20,7 +20,7 @@ SHELL = (ROOT / "remotes" / "one_storage" / "common.sh").read_text()
 #: Variables that ssh, and the standard library, read themselves.
 NOT_OURS = {"SSH_AUTH_SOCK", "http_proxy"}
 #: Of the image, of a request and of the marketplace: they stand in the text below the table.
-OF_OTHERS = {"MD5", "SHA1", "SHA256", "BACKUP_JOB_ID", "USERNAME", "INCREMENT_ID"}
+OF_OTHERS = {"MD5", "SHA1", "SHA256", "BACKUP_JOB_ID", "FROM_BACKUP_DS", "USERNAME", "INCREMENT_ID"}
 
 #: Who reads, of a whole site, what oned itself writes into templates.
 OF_SITES = [ROOT / "plugins" / "plugin_utils" / "site.py", *(ROOT / "plugins" / "plugin_utils" / "fleet").glob("*.py")]
