@@ -241,7 +241,7 @@ def _kill(machine: Machine, who: str, core: int) -> int:
 @pytest.mark.parametrize("action", ["prebackup_live", "postbackup_live"])
 @pytest.mark.parametrize("mode", MODES)
 def test_cancelled_at_each_step(machine: Machine, mode: str, action: str) -> None:
-    """A prebackup takes all of it away, before, while and after the job runs; what a postbackup leaves the next does."""
+    """A prebackup takes all of it away, also when the job is over; what a postbackup leaves the next one does."""
     one_point(machine, mode)
     last = 0
     for number in range(MOST):
