@@ -264,6 +264,7 @@ ACTIONS: dict[str, Action] = {
         "ds",
         "mkfs",
         _COMMON,
+        _CEPH,
         _NEW_IMAGE,
         _FILESYSTEM,
         {"format": _text("raw", choices=[*_FORMATS, "swap", "save_as"]), "size": _number(required=True)},
@@ -343,6 +344,7 @@ ACTIONS: dict[str, Action] = {
         "ds",
         "clone",
         _COMMON,
+        _CEPH,
         _NEW_IMAGE,
         _PEER,
         {
@@ -351,9 +353,9 @@ ACTIONS: dict[str, Action] = {
             "convert_to": _text("", choices=["", *_FORMATS]),
         },
     ),
-    "ds_snap_delete": Action("ds", "snap_delete", _COMMON, _SNAPSHOT, {"allow_orphans": _flag(False)}),
-    "ds_snap_revert": Action("ds", "snap_revert", _COMMON, _SNAPSHOT),
-    "ds_snap_flatten": Action("ds", "snap_flatten", _COMMON, _SNAPSHOT),
+    "ds_snap_delete": Action("ds", "snap_delete", _COMMON, _CEPH, _SNAPSHOT, {"allow_orphans": _flag(False)}),
+    "ds_snap_revert": Action("ds", "snap_revert", _COMMON, _CEPH, _SNAPSHOT),
+    "ds_snap_flatten": Action("ds", "snap_flatten", _COMMON, _CEPH, _SNAPSHOT),
     "ds_digest": Action(
         "ds",
         "digest",
@@ -363,11 +365,12 @@ ACTIONS: dict[str, Action] = {
     ),
     "ds_orphans": Action("ds", "orphans", _COMMON, _ORPHANS),
     "tm_orphans": Action("tm", "orphans", _COMMON, _ORPHANS),
-    "ds_monitor": Action("ds", "monitor", _COMMON, _DATASTORE, _REPOSITORY),
+    "ds_monitor": Action("ds", "monitor", _COMMON, _CEPH, _DATASTORE, _REPOSITORY),
     "ds_export": Action(
         "ds",
         "export",
         _COMMON,
+        _CEPH,
         _DATASTORE,
         {
             "source": _text(required=True),

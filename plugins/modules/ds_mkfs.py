@@ -22,6 +22,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.new_image
   - one_storage.drivers.filesystem

@@ -27,6 +27,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes.looking
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.repository
 options:

@@ -23,6 +23,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
 options:
   source:

@@ -294,6 +294,16 @@ _CALLS: dict[str, tuple[Callable[[Context, Data], dict[str, Any]], Callable[[Voi
 }
 
 
+def _more(mad: str, action: str, context: Context, data: Data) -> dict[str, Any]:
+    """Options that a driver has of its own."""
+    template = data.store.find("TEMPLATE")
+    if mad != "ceph" or action in _ON_THE_FRONT_END or template is None:
+        return {}
+    from .calls_ceph import ceph_options
+
+    return ceph_options(context.settings, template, f"Datastore {text(data.store, 'ID', '?')}")
+
+
 def reply(action: str) -> Callable[[Voice, dict[str, Any]], None]:
     """What says an action's result to oned; nothing is said where oned listens to the exit code alone."""
     if action == "restore":
@@ -321,8 +331,13 @@ def call(mad: str, action: str, given: list[str]) -> Call:
 
     def completed(context: Context, _here: bool) -> dict[str, Any]:
         # the folder that oned chose is the driver, whatever the document says
-        return {**complete(context, data), "driver": mad}
+        return {**complete(context, data), **_more(mad, action, context, data), "driver": mad}
 
     bridges = [] if action in _ON_THE_FRONT_END else data.setting("BRIDGE_LIST").split()
+    if mad == "ceph" and action not in _ON_THE_FRONT_END:
+        if not bridges:
+            raise BadCall("Datastore template missing 'BRIDGE_LIST' attribute.")
+        # one host reaches all pools
+        return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, turn=data.turn())
     origins = text(data.root, "SOURCE_BRIDGE_LIST").split() if action == "clone" else []
     return Call(f"ds_{action}", completed, reply=reply, bridges=bridges, origins=origins, turn=data.turn())

@@ -6,26 +6,50 @@ from __future__ import annotations
 
 import os
 
-from .._errors import one_line
+from .._errors import Unsupported, one_line
 from ..steps.base import LEAD
-from ..steps.volumes import DiscardVolume, FillVolume, FlattenVolume, PublishVolume, TrashVolume
+from ..steps.volumes import (
+    CopyVolume,
+    CreateVolume,
+    DiscardVolume,
+    FillVolume,
+    FlattenVolume,
+    PublishVolume,
+    TrashVolume,
+)
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
-from .ceph_images import CephImages, family, is_ours, label_of, new_volume, part_of, refuse_foreign
+from .ceph_export import CephExports
+from .ceph_images import (
+    CephImages,
+    claim_of,
+    family,
+    is_ours,
+    label_of,
+    needed,
+    new_volume,
+    part_of,
+    pool_totals,
+    refuse_foreign,
+)
+from .ceph_snapshots import CephSnapshots
 from .fs_import import Imports
+from .vm_files import check_fs, check_size, empty_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
 
     from ..steps.base import Step
+    from ..steps.claim import Claim
     from .base import Reply
 
 
-class Ceph(CephImages, Imports):
-    """Images as volumes."""
+class Ceph(CephExports, CephSnapshots, Imports):
+    """Images as volumes. Each group of actions has a file of its own."""
 
-    looking = ("stat",)
-    answering = ("cp",)
+    looking = ("stat", "monitor")
+    answering = ("cp", "mkfs", "clone")
 
     # ------------------------------------------------------------ cp
 
@@ -33,6 +57,8 @@ class Ceph(CephImages, Imports):
         """Import an image from a path or a URL (contract-ds 9.1)."""
         from ..steps.images import Convert
 
+        if request["convert_to"] not in ("", "raw"):
+            raise Unsupported(f"An image in a Ceph pool is raw, it cannot be {request['convert_to']}")
         if is_ours(request):
             return Answer(source="/".join(new_volume(request.options)), format="raw", **request.site.figures)
         pool, part = part_of(request)
@@ -65,6 +91,47 @@ class Ceph(CephImages, Imports):
         pool, part = part_of(request)
         _pool, name = new_volume(request.options)
         return PublishVolume(pool, part, name, what="image", label=label_of(request.options))
+
+    # ------------------------------------------------------------ mkfs
+
+    def mkfs(self, request: Request) -> Reply:
+        """Make an empty image; for ``save_as`` only its name (contract-ds 9.2)."""
+        source = "/".join(new_volume(request.options))
+        if request["format"] == "save_as" or is_ours(request):
+            return Answer(source=source)
+        size, swap = check_size(request["size"]), request["format"] == "swap"
+        pool, part = part_of(request)
+        more = (request["rbd_format"], request["data_pool"])
+        if not request["fs"] and not swap:
+            return Plan([CreateVolume(pool, part, size << 20, *more), self._publish(request)])
+        if request["fs"]:
+            check_fs(request["fs"], request["supported_fs"])
+        claim = self.claims(request.options)[1]
+        file = os.path.join(request.shop(claim), "image")
+        made = "swap" if swap else "raw"
+        steps = empty_image(file, claim.datastore, made, size, request["fs"], request["fs_options"])
+        return Plan([*steps, FillVolume(file, pool, part, *more), self._publish(request)])
+
+    # ------------------------------------------------------------ clone
+
+    def claims_clone(self, options: dict[str, Any]) -> list[Claim]:
+        return [claim_of(*new_volume(options)), claim_of(*volume_of(options["source"]), shared=True)]
+
+    def clone(self, request: Request) -> Reply:
+        """Copy an image, without its snapshots, from any pool of the cluster (contract-ds 9.3)."""
+        if is_ours(request):
+            return Answer(source="/".join(new_volume(request.options)), format="raw")
+        source = volume_of(request["source"])
+        needed(request.site.volumes(), *source)
+        pool, part = part_of(request)
+        copy = CopyVolume(source, "", pool, part, request["rbd_format"], request["data_pool"])
+        return Plan([copy, self._publish(request)])
+
+    # ------------------------------------------------------------ monitor
+
+    def monitor(self, request: Request) -> Reply:
+        """Total, used and free MB of the pool (contract-ds 9.5)."""
+        return Answer(**pool_totals(request, request["pool"]))
 
     # ------------------------------------------------------------ rm
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Corrupt, Missing, Refused, Unsupported
+from .._errors import Corrupt, Missing, Refused, Unsupported, one_line
 from ..steps.base import LEAD
 from ..steps.claim import POOL, Claim
 from ..tools.rbd import Access, unfinished, volume_of
@@ -105,6 +105,21 @@ def needs_format_2(volume: dict[str, Any], pool: str, name: str) -> None:
         raise Unsupported(f"{pool}/{name}: Only RBD Format 2 is supported for this operation")
 
 
+def pool_totals(request: Request, pool: str) -> dict[str, int]:
+    """Used, free and total MB of a pool, under the names that modules return: as ``ceph df detail`` says, quota
+    considered."""
+    found = request.site.volumes().ask("figures")
+    stats = next((one["stats"] for one in found.get("pools", []) if one.get("name") == pool), None)
+    if stats is None:
+        raise Missing(f"The cluster has no pool '{one_line(pool, 60)}'", request.site.lead.name)
+    used = int(stats["stored"]) or int(stats["bytes_used"])
+    free, quota = int(stats["max_avail"]), int(stats.get("quota_bytes", 0))
+    if quota:
+        free = min(free, max(quota - used, 0))
+    sizes = {"used": used >> 20, "free": free >> 20}
+    return {"used_mb": sizes["used"], "free_mb": sizes["free"], "total_mb": sizes["used"] + sizes["free"]}
+
+
 class Member:
     """One of the volumes that an image, or a disk of a VM, is made of.
 
@@ -150,6 +165,13 @@ def family(cluster: Cluster, pool: str, name: str) -> list[Member]:
         volume = needed(cluster, pool, top)
     members: list[Member] = []
     _descend(cluster, pool, name, top, volume, members)
+    known = {member.name for member in members}
+    for other in cluster.ask("names", pool=pool):
+        # what was flattened stands on nothing; that its name lists its own snapshots is what tells it
+        if is_retired(name, other) and other not in known:
+            volume = needed(cluster, pool, other)
+            if {snapshot["name"] for snapshot in volume["snapshots"]} & set(other[len(name) + 1 :].split(":")):
+                _descend(cluster, pool, name, other, volume, members)
     return members
 
 

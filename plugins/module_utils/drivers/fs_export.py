@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: What a shell leaves as it is. Marketplaces' drivers put source and command on a shell's command line, some without
 #: quotes and some taken apart at blanks whatever the quotes, so only what needs none is safe in all of them.
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=,./_-")
+PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=,./_-")
 
 
 class MakeExports(MakeDirectory):
@@ -59,7 +59,7 @@ class Exports(FsImages):
         from ..tools import digest  # noqa: F401  (nothing is loaded once a step has run)
 
         source, root = existing(request.options)
-        host = _check_host(request["url_host"])
+        host = check_url_host(request["url_host"])
         path, alone, size = _content(request, source, root)
         if alone:
             _check_path(path)
@@ -141,7 +141,8 @@ def _answer(request: Request, path: str, named: str, host: str, size: int, dispo
     )
 
 
-def _check_host(host: str) -> str:
+def check_url_host(host: str) -> str:
+    """A host's name that can stand in a URL; empty for none."""
     from ..tools.ssh import check_host
 
     if not host:
@@ -153,7 +154,7 @@ def _check_host(host: str) -> str:
 
 
 def _check_path(path: str) -> None:
-    if not _PLAIN.issuperset(path):
+    if not PLAIN.issuperset(path):
         raise Refused(
             f"The path {one_line(path, 200)} has characters that marketplaces' drivers, which use a shell, cannot take",
             todo="use a datastore whose path has letters, digits and @%+=,._- only",

@@ -365,7 +365,10 @@ def settle(
         whole = len(begun) + len(found.there) == len(found.steps) and all(
             step.done(site) for step in here if step.changes()
         )
-        if keeps or not whole:
+        if whole and not keeps:
+            for step in here:
+                step.ended(site)
+        else:
             for step in reversed(here):
                 if isinstance(step, Publish) and not keeps:
                     # a new image's name is its own, but a VM's disk may have been made anew, or used, since

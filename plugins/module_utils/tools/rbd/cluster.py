@@ -55,9 +55,15 @@ class Cluster:
 
         :raises TimeoutError: the cluster does not answer.
         """
-        self._connect()
-        self._send(dumps({"op": operation, **values}) + b"\n")
-        return self._answer(self._total)
+        try:
+            self._connect()
+            self._send(dumps({"op": operation, **values}) + b"\n")
+            return self._answer(self._total)
+        except OSError as error:
+            # as of a file: what it is about
+            words = [str(values[name]) for name in ("pool", "name") if name in values]
+            error.filename = "/".join(words) or "the Ceph cluster"
+            raise
 
     def write(self, data: bytes, offset: int) -> None:
         """Write to the volume that ``begin`` named; ``check`` and ``finish`` tell whether it arrived."""

@@ -104,9 +104,9 @@ def main() -> None:
 #: What may be asked for, by whom it is done.
 OPERATIONS = {
     "cluster": "figures fence read entries write_entry lock adopt unlock",
-    "volumes": "names look children trash create clone copy rename remove resize flatten discard restore label"
-    " set_label snapshot protect forget rollback",
-    "content": "begin write check finish leave fill export digest used",
+    "volumes": "names look children trash create clone rename remove resize flatten discard restore label"
+    " set_label snapshot protect forget",
+    "content": "begin write check finish leave fill copy export digest used",
 }
 
 

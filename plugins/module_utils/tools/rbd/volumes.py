@@ -123,34 +123,6 @@ class Volumes:
         source, target = self.cluster.pool(pool), self.cluster.pool(to_pool)
         self.rbd.RBD().clone(source, name, snapshot, target, to_name, **more)
 
-    def copy(
-        self, pool: str, name: str, snapshot: str, to_pool: str, to_name: str, image_format: int, data_pool: str
-    ) -> None:
-        """Copy a volume's content, or that of a snapshot, into a new one, which stands on nothing."""
-        with self.open(pool, name, snapshot, read_only=True) as image:
-            # the binding has no word for the format or the data pool of a copy, so they are made beforehand
-            size = image.size()
-            if _FORMATS[image_format] or data_pool:
-                self.create(to_pool, to_name, size, image_format, data_pool)
-                self.refill(image, size, to_pool, to_name)
-            else:
-                image.copy(self.cluster.pool(to_pool), to_name, on_progress=self.passed)
-
-    def refill(self, image: Any, size: int, to_pool: str, to_name: str) -> None:
-        """Copy what an open volume holds into an empty one."""
-        block = 4 << 20
-        with self.open(to_pool, to_name) as target:
-
-            def extent(offset: int, length: int, exists: bool) -> None:
-                while exists and length:
-                    data = image.read(offset, min(block, length))
-                    target.write(data, offset)
-                    offset, length = offset + len(data), length - len(data)
-                    self.passed(offset, size)
-
-            image.diff_iterate(0, size, None, extent)
-            target.flush()
-
     def rename(self, pool: str, name: str, new: str) -> None:
         """Give a volume another name, which nobody may have."""
         self.rbd.RBD().rename(self.cluster.pool(pool), name, new)
@@ -227,8 +199,3 @@ class Volumes:
                 image.remove_snap(snapshot)
             except self.rbd.ImageNotFound:
                 pass
-
-    def rollback(self, pool: str, name: str, snapshot: str) -> None:
-        """Let a volume be what its snapshot holds, in place: what it held is lost, and a crash leaves a mixture."""
-        with self.open(pool, name) as image:
-            image.rollback_to_snap(snapshot, on_progress=self.passed)
