@@ -16,9 +16,13 @@ from typing import Any
 
 import pytest
 
+from plugins.module_utils import _actions, _options
 from plugins.module_utils._errors import BadCall, StorageError
-from tests.unit.core.keeping import Keeping
-from tests.unit.core.support import act
+from plugins.module_utils.tools.repositories import place_of, secrets_of
+from tests.unit.core.keeping import VM, Keeping
+from tests.unit.core.reading import read
+from tests.unit.core.stored import shown
+from tests.unit.core.support import act, bytes_of
 
 BUCKET = "backups"
 
@@ -85,6 +89,38 @@ def test_a_chain_in_an_object_store(folder: Path, endpoint: str, count: int) -> 
     assert act("ds_monitor", **known)["total_mb"] == -1, "the door tells what oned counts"
     act("ds_rm", **store.options, source="x", increments=store.chain)
     assert "is not in the repository" in store.verify()["backups"][0]["problems"][0]
+
+
+@pytest.mark.full
+def test_each_point_is_restored_out_of_an_object_store(folder: Path, endpoint: str) -> None:
+    """In place, and as what a new image is made from; a merged chain too."""
+    store = InStore(folder, "restic")
+    store.endpoint = endpoint
+    store.fill(3)
+    _restore_each(store, folder, range(3))
+    store.flatten(2)
+    _restore_each(store, folder, range(1, 3))
+
+
+def _restore_each(store: InStore, folder: Path, points: range) -> None:
+    directory = folder / "100" / str(VM)
+    directory.mkdir(parents=True, exist_ok=True)
+    access = {name: value for name, value in store.options.items() if name.startswith("repository")}
+    # with the defaults, as whoever calls has them
+    listing = {**store.options, "increments": store.chain, "datastore_id": 100}
+    whole = _options.check("ds_ls", _actions.ACTIONS["ds_ls"].options, listing)
+    place = place_of(whole, str(store.base))
+    for number in points:
+        listed = act("ds_ls", **listing, increment_id=number)
+        url = listed["disks"]["0"]
+        data, source = read(url, repository=place, secrets=secrets_of(store.options), stall=60)
+        assert shown(data, folder) == store.golden[0][number] and not source.warning
+        given = {"driver": "qcow2", "datastore": str(folder / "100"), "path": str(directory), "disks": ["0:qcow2"]}
+        result = act("tm_restore", **given, sizes=["0:4"], sources=[f"0:{url}"], **access,
+                     repository_path=str(store.base))  # fmt: skip
+        assert result["restored"] == ["disk.0"]
+        assert bytes_of(directory / "disk.0", "qcow2") == store.golden[0][number]
+    assert list(store.tmp.iterdir()) == []
 
 
 @pytest.mark.full
