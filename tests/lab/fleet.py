@@ -29,10 +29,11 @@ class Fleet:
     """Hosts with the drivers, an oned with its administrator's API, and datastores.
 
     :param deploy: lay the drivers out; else somebody else does.
+    :param port: where oned listens; 0 for any that is free.
     """
 
-    def __init__(self, lab: Lab, deploy: bool = True) -> None:
-        self.ground = LabGround(lab)
+    def __init__(self, lab: Lab, deploy: bool = True, port: int = 0) -> None:
+        self.ground = LabGround(lab, port)
         if deploy:
             self._deploy()
         self.life = Life(self.ground.oned, self.ground.runner())

@@ -49,15 +49,18 @@ class Ground(Protocol):
 
 
 class LabGround:
-    """The lab's three hosts."""
+    """The lab's three hosts.
 
-    def __init__(self, lab: Lab) -> None:
+    :param port: where oned listens; 0 for any that is free.
+    """
+
+    def __init__(self, lab: Lab, port: int = 0) -> None:
         self.lab = lab
         self.frontend = lab.frontend
         self.nodes: Sequence[str] = list(lab.nodes)
         self.oned = Oned(Settings(frontend=lab.frontend))
         equip_front_end(lab, lab.frontend, self.oned.settings)
-        self.server = ApiServer(self.oned, network_of=lab.leader(lab.frontend))
+        self.server = ApiServer(self.oned, port=port, network_of=lab.leader(lab.frontend))
         self.server.start()
         for node in self.nodes:
             self.oned.add_host(node)

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab.ground import LabGround
 from tests.lab.hosts import repository
-from tests.lab.oned import ApiServer
-from tests.lab.test_deploy import Site
 from tests.tools.stage import stage
 
 FOLDER = "/var/tmp/operator"
@@ -71,18 +70,13 @@ def checkout() -> Iterator[Path]:
 
 
 class Operator:
-    """Somebody at a site's front-end, as oneadmin, with oned where it listens by default.
+    """Somebody at a site's front-end, as oneadmin, with oned at its usual port.
 
     :param place: what :func:`clean_environment` or :func:`checkout` made.
     """
 
-    def __init__(self, site: Site, place: Path) -> None:
-        self.ground, self.place = site.ground, place
-        server = self.ground.server
-        if f":{USUAL}/" not in server.url:
-            server.stop()
-            leader = self.ground.lab.leader(self.ground.frontend)
-            self.ground.server = ApiServer(self.ground.oned, port=USUAL, network_of=leader).start()
+    def __init__(self, ground: LabGround, place: Path) -> None:
+        self.ground, self.place = ground, place
         self.tool("systemctl", SYSTEMCTL)
         self.folder = self.ground.path(self.ground.frontend, FOLDER)
         self.folder.mkdir()

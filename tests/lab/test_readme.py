@@ -12,7 +12,7 @@ import pytest
 from tests.lab.ground import LabGround
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import end_shared_connections
-from tests.lab.operating import Operator, blocks, clean_environment, commands
+from tests.lab.operating import USUAL, Operator, blocks, clean_environment, commands
 from tests.lab.test_deploy import REMOTES, Site, names  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.full
@@ -40,7 +40,7 @@ def place() -> Iterator[Path]:
 def site(tmp_path: Path) -> Iterator[Site]:
     """OpenNebula's front-end and two nodes."""
     with Lab.up(tmp_path / "lab", binds=[repository()], masks=[repository()]) as lab:
-        ground = LabGround(lab)
+        ground = LabGround(lab, USUAL)
         try:
             yield Site(ground, Path())
         finally:
@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_the_operators_section(place: Path, site: Site, names: str) -> None:  # noqa: F811
-    operator, ground = Operator(site, place), site.ground
+    operator, ground = Operator(site.ground, place), site.ground
     before = site.files()
     install, (check, deploy, drift, validate, absent) = section()
     operator.say(install)
@@ -67,7 +67,7 @@ def test_the_operators_section(place: Path, site: Site, names: str) -> None:  # 
 
 def test_the_guides_of_the_switch_and_of_the_way_back(place: Path, site: Site, names: str) -> None:  # noqa: F811
     """With oned as the inventory."""
-    operator, before = Operator(site, place), site.files()
+    operator, before = Operator(site.ground, place), site.files()
     inventory, variables = blocks("switch-a-site.md", "yaml")
     install, check, deploy, drift, validate = commands("switch-a-site.md")
     (operator.folder / "dist" / ARCHIVE).rename(operator.folder / ARCHIVE)
