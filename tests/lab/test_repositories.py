@@ -75,6 +75,12 @@ class Place:
         folder = folder if self.kind == "rsync" else folder / "snapshots"
         return sorted(path.name[:8] for path in folder.iterdir()) if folder.is_dir() else []
 
+    def logins(self) -> int:
+        """How often the node has logged in at the server, as its sshd tells."""
+        return (
+            self.ground.path(self.server, "/var/log/sshd.log").read_text(errors="replace").count("Accepted publickey")
+        )
+
     def close(self) -> None:
         for host in (self.node, self.server, self.ground.frontend):
             for number in (STORE, SYSTEM):
@@ -92,8 +98,12 @@ def place(tidy: LabGround, kind: str) -> Iterator[Place]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_a_node_to_another(place: Place) -> None:
     place.prepare(1 << 20)
+    before = place.logins()
     done = place.run(place.line, place.data())
     assert done.returncode == 0, done.stderr
+    assert place.logins() - before == 1, "rsync and restic go over the session that is there"
+    sockets = place.ground.path(place.node, "/var/lib/one/.ssh").glob("one_storage-*-*[0-9]")
+    assert [path.name for path in sockets if path.is_socket()] == []
     found = re.fullmatch(r"([0-9a-f]+) \d+ raw\n", done.stdout.decode())
     assert found and place.kept() == [found[1]]
     image = f"<IMAGE><ID>7</ID><SOURCE>{found[1]}</SOURCE><FORMAT>raw</FORMAT><VMS><ID>{VM}</ID></VMS></IMAGE>"

@@ -49,6 +49,7 @@ class Backups(Room, Driver):
 
     kind = "ds"
     peer_actions = ("backup",)
+    lending_actions = ("backup",)
     looking = ("stat", "ls", "monitor", "restore")
     answering = ("backup", "increment_flatten")
 

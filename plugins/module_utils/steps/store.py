@@ -239,7 +239,8 @@ def opened(site: Site, place: dict[str, Any]) -> Repository:
 
     where = site.host(PEER) if place["kind"] == "rsync" else site.lead
     timeouts = site.timeouts
-    return open_repository(dict(place), site.secrets, where, timeouts.command, timeouts.stall, timeouts.lock)
+    given = {**place, "lent": getattr(site.peer, "lent", "")}
+    return open_repository(given, site.secrets, where, timeouts.command, timeouts.stall, timeouts.lock)
 
 
 def restic(repository: Repository) -> Restic:

@@ -89,12 +89,13 @@ def _open(
     entry: str,
     arguments: list[Any],
     shared: bool = False,
+    lend: str = "",
 ) -> _Session:
     """A session whose program runs; a refusal that goes away by itself is tried again until the deadline."""
     until = time.monotonic() + settings.connect
     pause = 0.1
     while True:
-        session = _login(host, settings, shared)
+        session = _login(host, settings, shared, lend)
         session.first = _program(names, entry, arguments)
         try:
             session.greet()
@@ -112,7 +113,7 @@ def _open(
         pause = min(pause * 2, 2)
 
 
-def _login(host: str, settings: Settings, shared: bool = False) -> _Session:
+def _login(host: str, settings: Settings, shared: bool = False, lend: str = "") -> _Session:
     """A session that is being made: its Python will wait for a program."""
     if not host:
         return _Here([sys.executable or settings.python, "-I", "-c", _BOOT])
@@ -122,6 +123,7 @@ def _login(host: str, settings: Settings, shared: bool = False) -> _Session:
         shared=shared,
         ciphers=settings.ciphers,
         connect=max(1, int(settings.connect)),
+        lend=lend,
     )
 
 
@@ -191,14 +193,21 @@ class Peer:
 
     :param streams: files will be streamed: the session has a connection of its own from the beginning, as data would be
         in everybody's way on a shared one. A session without finds out later and opens another for each stream.
+    :param lends: tools of the action will go to the same host, and may use the connection.
+    :ivar lent: the socket by which they do; empty when they have to log in.
     """
 
-    def __init__(self, name: str, settings: Settings, streams: bool = False) -> None:
+    def __init__(self, name: str, settings: Settings, streams: bool = False, lends: bool = False) -> None:
         self.name = name
         self.settings = settings
-        self._alone = streams or not settings.shared
+        self.lent = ""
+        if lends:
+            from .lent import socket_path
+
+            self.lent = socket_path()
+        self._alone = streams or lends or not settings.shared
         sources = [*_CALLS, *(_STREAMS if self._alone else ()), "peer_main"]
-        self._session = _open(name, settings, sources, "serve", [name, settings.silence()], not self._alone)
+        self._session = _open(name, settings, sources, "serve", [name, settings.silence()], not self._alone, self.lent)
         self._wire = Wire(self._session.stdout, self._session.stdin)
         self._wire.silence = settings.silence()
         self._beat()
@@ -351,7 +360,7 @@ def open_retrieval(name: str, settings: Settings, order: dict[str, Any]) -> Sess
     return _open(name, settings, [*_CALLS, *_RETRIEVAL], "serve", [order])
 
 
-def connect(name: str, settings: Settings, streams: bool = False) -> Host:
-    """Open the session to the peer; *streams* as in :class:`Peer`."""
-    peer = Peer(ssh.check_login(name), settings, streams)
+def connect(name: str, settings: Settings, streams: bool = False, lends: bool = False) -> Host:
+    """Open the session to the peer; *streams* and *lends* as in :class:`Peer`."""
+    peer = Peer(ssh.check_login(name), settings, streams, lends)
     return peer  # type: ignore[return-value]

@@ -17,6 +17,7 @@ class Session(Child):
     """A remote command whose stdin and stdout are ours.
 
     :param shared: over one of the multiplexed connections; else, and always with an *agent*, over one of its own.
+    :param lend: socket by which tools of the same action may use its own connection (:mod:`.lent`).
 
     The other parameters are those of :func:`.ssh.command`.
     """
@@ -30,11 +31,13 @@ class Session(Child):
         agent: bool = False,
         ciphers: str = "",
         connect: int = 10,
+        lend: str = "",
     ) -> None:
         self.host = ssh.check_login(host)
         self._seat = Seat(host) if shared and not agent else None
         connection = self._seat.connection if self._seat else None
-        super().__init__(ssh.command(host, argv, connection=connection, agent=agent, ciphers=ciphers, connect=connect))
+        given = ssh.command(host, argv, connection=connection, agent=agent, ciphers=ciphers, connect=connect, lend=lend)
+        super().__init__(given)
 
     def end(self, patience: float = 5) -> int:
         """Hang up, wait, and kill it when *patience* seconds are over; the exit code is returned."""

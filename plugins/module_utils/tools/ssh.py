@@ -70,6 +70,7 @@ def command(
     ciphers: str = "",
     connect: int = 10,
     user: str = "",
+    lend: str = "",
 ) -> list[str]:
     """The argument list that runs *argv* on *host*.
 
@@ -79,15 +80,28 @@ def command(
     :param ciphers: preferred ciphers, put before OpenSSH's own list; ``none`` leaves them to its configuration.
     :param connect: seconds to wait for a connection.
     :param user: whom to log in as; empty leaves it to the configuration.
+    :param lend: socket by which others may use its own connection as long as the command runs (:mod:`.lent`).
     """
-    line = options(connection=connection, agent=agent, ciphers=ciphers, connect=connect, user=user)
+    line = options(connection=connection, agent=agent, ciphers=ciphers, connect=connect, user=user, lend=lend)
     return [*line, "--", check_login(host), quote(argv)]
 
 
 def options(
-    *, connection: int | None = None, agent: bool = False, ciphers: str = "", connect: int = 10, user: str = ""
+    *,
+    connection: int | None = None,
+    agent: bool = False,
+    ciphers: str = "",
+    connect: int = 10,
+    user: str = "",
+    lend: str = "",
+    lent: str = "",
 ) -> list[str]:
-    """How ssh is called, up to the host; for tools that add it, and what it runs, themselves."""
+    """How ssh is called, up to the host; for tools that add it, and what it runs, themselves.
+
+    The parameters are those of :func:`command`.
+
+    :param lent: socket of a connection that a session lends; without an answer there ssh logs in by itself.
+    """
     given = [
         "BatchMode=yes",
         f"ConnectTimeout={connect}",
@@ -100,8 +114,11 @@ def options(
     if connection is not None:
         path = os.path.join(os.path.expanduser("~"), ".ssh", f"one_storage-%C-{connection}")
         given += ["ControlMaster=auto", f"ControlPath={path}", "ControlPersist=60"]
+    elif lend:
+        # it lasts as long as the session
+        given += ["ControlMaster=yes", f"ControlPath={lend}", "ControlPersist=no"]
     else:
-        given += ["ControlMaster=no", "ControlPath=none"]
+        given += ["ControlMaster=no", f"ControlPath={lent or 'none'}"]
     if ciphers and ciphers != "none":
         given.append(f"Ciphers=^{ciphers}")
     if user:

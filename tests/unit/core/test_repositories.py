@@ -316,6 +316,22 @@ def test_the_password_is_told_to_nobody(folder: Path, monkeypatch: pytest.Monkey
     assert PASSWORD not in json.dumps(result)
 
 
+def test_a_snapshot_that_lacks_a_file_is_none(folder: Path) -> None:
+    """restic ends well, and its summary is of less than it was given."""
+    keeping = Keeping(folder, "restic")
+    keeping.fill(1)
+    program = folder / "restic-less"
+    drop = 'case " $* " in *" backup "*) set -- "${@:1:$#-1}";; esac'
+    program.write_text(f'#!/bin/bash\n{drop}\nexec restic "$@"\n')
+    program.chmod(0o755)
+    keeping.prepare(1)
+    given = {**keeping.backup_options, "repository_program": str(program)}
+    said = sentence(lambda: act("ds_backup", **given), Corrupt)
+    assert "files of" in said and "and not" in said and "nothing was changed" in said
+    assert len(keeping.references()) == 1 and keeping.is_tidy()
+    assert keeping.back_up(1)["reference"]
+
+
 def test_a_wrong_password_changes_nothing(folder: Path) -> None:
     keeping = Keeping(folder, "restic")
     keeping.fill(1)

@@ -13,7 +13,7 @@ import os
 
 from ..._errors import BadCall, one_line
 from .. import ssh
-from .rsync import login
+from .rsync import login, login_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _path(place: dict[str, Any]) -> str:
 def _sftp_options(place: dict[str, Any]) -> list[str]:
     if not place["host"]:
         return []
-    line = [*ssh.options(ciphers=str(place.get("ciphers", ""))), "-s", "--", login(place), "sftp"]
+    line = [*login_options(place), "-s", "--", login(place), "sftp"]
     found = [f"--option=sftp.command={ssh.shell(line)}"]
     if place["connections"] != 5:
         found.append(f"--option=sftp.connections={place['connections']}")

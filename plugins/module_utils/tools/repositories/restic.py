@@ -273,6 +273,9 @@ class Restic(Repository):
     def save(self, paths: Sequence[str], words: Sequence[str], progress: Progress, limits: Sequence[str] = ()) -> Kept:
         """Make a snapshot of files of this machine.
 
+        restic has read each of them from end to end when its summary says so, and what it has stored it has compared
+        with digests of its own; asking it again for a list would cost as much as a small backup does.
+
         :param words: more options: ``--tag=…``, ``--time=…``.
         :param limits: a command in front of restic that holds it back.
         """
@@ -310,7 +313,15 @@ class Restic(Repository):
         reference = str(found.get("snapshot_id", ""))
         if not reference:
             raise Corrupt(f"restic ended well and named no snapshot in {self.url}", self.host.name)
-        return Kept(reference[:8], int(found.get("total_bytes_processed", 0)))
+        stored = (int(found.get("total_files_processed", 0)), int(found.get("total_bytes_processed", 0)))
+        wanted = (len(paths), sum(os.stat(path).st_size for path in paths))
+        if stored != wanted:
+            raise Corrupt(
+                f"The snapshot {reference[:8]} of {self.url} has {stored[0]} files of {stored[1]} bytes in all, and not"
+                f" {wanted[0]} of {wanted[1]}",
+                self.host.name,
+            )
+        return Kept(reference[:8], stored[1])
 
     def remove(self, references: Sequence[str], prune: bool = True) -> None:
         """Forget snapshots; those that are gone are fine. Their data goes with *prune* (contract-ds 12.4)."""

@@ -80,7 +80,7 @@ class Rsync(Repository):
             argv.append(f"--bwlimit={self.place['bandwidth']}")
         where = target
         if self.place["host"]:
-            argv += ["-e", ssh.shell(ssh.options(ciphers=str(self.place.get("ciphers", ""))))]
+            argv += ["-e", ssh.shell(login_options(self.place))]
             where = f"{login(self.place, brackets=True)}:{target}"
         argv += ["--", *(os.path.join(folder, name) for name in names), where + "/"]
 
@@ -99,6 +99,11 @@ class Rsync(Repository):
         if said.code:
             raise failure(said.err, said.code, where)
         return Kept("", sum(os.stat(os.path.join(folder, name)).st_size for name in names))
+
+
+def login_options(place: dict[str, Any]) -> list[str]:
+    """ssh as far as the server: over the connection of the action's own session, if that lends it."""
+    return ssh.options(ciphers=str(place.get("ciphers", "")), lent=str(place.get("lent", "")))
 
 
 def login(place: dict[str, Any], brackets: bool = False) -> str:
