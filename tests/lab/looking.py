@@ -174,9 +174,9 @@ def restore(ground: LabGround, wanted: State) -> None:
             else:
                 target.write_bytes(content)
             os.chown(target, USER_ID, USER_ID, follow_symlinks=False)
-    for store in stores.values():
-        for receipt in (store / HIDDEN).glob("vm-*.arrived"):
-            if not _stays(store, receipt):
+    for folder in stores.values():
+        for receipt in (folder / HIDDEN).glob("vm-*.arrived"):
+            if not _stays(folder, receipt):
                 receipt.unlink()
 
 
