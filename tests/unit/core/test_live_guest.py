@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +97,17 @@ def test_who_holds_for_too_long_loses_the_guest_but_not_its_copy() -> None:
     watching.join(5)
     os.close(reader)
     assert let_go == [{"F"}, {"C"}]
+
+
+def test_a_guard_that_was_killed_need_not_hear_that_all_is_over() -> None:
+    watching = guard.Guard("none:///", "one-7", "vda", 60, lambda: None)
+    watching.holds("B")
+    os.kill(watching._mine, signal.SIGKILL)
+    os.waitid(os.P_PID, watching._mine, os.WEXITED | os.WNOWAIT)
+    watching.released("B")
+    with pytest.raises(BrokenPipeError):
+        watching.holds("F")
+    watching.end()
 
 
 def test_without_the_bindings_a_sentence_says_what_to_install() -> None:

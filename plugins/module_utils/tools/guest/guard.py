@@ -51,8 +51,11 @@ class Guard:
         os.write(self._writer, letter.encode())
 
     def released(self, letter: str) -> None:
-        """Say that this is over."""
-        os.write(self._writer, letter.lower().encode())
+        """Say that this is over; a guard that was killed need not hear it."""
+        try:
+            os.write(self._writer, letter.lower().encode())
+        except BrokenPipeError:
+            pass
 
     def in_time(self) -> bool:
         """Whether the guest was held all the time until now, and not released by the guard."""
