@@ -369,7 +369,8 @@ class another_lock:
             env={**os.environ, "RESTIC_PASSWORD": PASSWORD},
         )
         locks = self.keeping.base / str(VM) / "locks"
-        while not os.listdir(locks):
+        # the lock itself, not the file that becomes it, which restic does not count
+        while not any(name.isalnum() for name in os.listdir(locks)):
             pass
 
     def __exit__(self, *_error: object) -> None:
