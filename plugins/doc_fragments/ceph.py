@@ -41,7 +41,9 @@ options:
     type: str
     default: ''
   rbd_format:
-    description: Format of new volumes (C(RBD_FORMAT)). Snapshots and clones need V(2).
+    description:
+      - Format of new volumes (C(RBD_FORMAT)). V(1) leaves it to the cluster's default, which is V(2) since clusters do
+        not make the old one any more. Snapshots and clones need V(2).
     type: int
     choices: [1, 2]
     default: 2

@@ -38,7 +38,8 @@ class CephVolumes(Driver):
     name = "ceph"
 
     def cluster(self, options: dict[str, Any], site: Site) -> Cluster | None:
-        return cluster_of(options, site)
+        # the size of what is to be imported is no cluster's business
+        return cluster_of(options, site) if "ceph_user" in options else None
 
 
 class CephImages(CephVolumes):

@@ -36,6 +36,8 @@ class FetchVolume(Fetch):
 
     def undo(self, site: Site) -> None:
         volume = self.more["volume"]
+        # what was being written when it failed is still open
+        site.volumes().ask("leave")
         site.volumes().ask("remove", pool=volume["pool"], name=volume["name"])
 
     def _is_plain(self, source: Source) -> bool:

@@ -14,6 +14,9 @@ from types import FrameType
 
 import pytest
 
+from plugins.module_utils.tools.rbd.cluster import Cluster as Connection
+from tests.lab.ceph import Cluster, is_there
+from tests.unit.core.pools import Pools, connection
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World
 
 
@@ -72,3 +75,29 @@ def deadline() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def ceph_cluster() -> Iterator[Cluster]:
+    """A Ceph cluster for all tests of this process that ask for one; they share its pools."""
+    if not is_there():
+        pytest.skip("Ceph's daemons are not installed")
+    place = new_folder()
+    made = Cluster(place / "ceph")
+    made.start()
+    yield made
+    made.stop()
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def _looking(ceph_cluster: Cluster) -> Iterator[Connection]:
+    made = connection(ceph_cluster)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pools(ceph_cluster: Cluster, _looking: Connection, folder: Path) -> Pools:
+    """Empty pools."""
+    return Pools(ceph_cluster, _looking, folder)

@@ -55,10 +55,22 @@ class Cluster:
         for path in (access["conf"], access["keyfile"]):
             if path:
                 # librados would say no more than that something is not there
-                with open(path, "rb"):
-                    pass
-        self._cluster = rados.Rados(conffile=conf, name=f"client.{access['user'] or 'admin'}", conf=settings)
-        self._cluster.connect(timeout=int(limit))
+                try:
+                    with open(path, "rb"):
+                        pass
+                except OSError as error:
+                    raise OSError(error.errno, f"{path} cannot be read: {error.strerror}") from None
+        user = f"client.{access['user'] or 'admin'}"
+        # no file at all is something else than the empty name, which stands for librados' own places
+        file = {"conffile": conf} if conf else {}
+        self._cluster = rados.Rados(name=user, conf=settings, **file)
+        try:
+            self._cluster.connect(timeout=int(limit))
+        except rados.TimedOut:
+            raise OSError(errno.ETIMEDOUT, "the Ceph cluster does not answer") from None
+        except rados.Error as error:
+            # a key that is wrong, or not there, is ENOENT or EINVAL to librados as well
+            raise OSError(errno.EACCES, f"the cluster does not let {user} in: {error}") from None
         self.address = self._cluster.get_addrs()
         self._pools: dict[str, Any] = {}
         self._held: dict[tuple[str, str], str] = {}

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     #: Told now and then how much of a long call is done.
     Passed = Callable[[int, int], object]
 
-#: With what volumes are made where the cluster's defaults say nothing else: format 2.
-_FORMATS = {1: True, 2: False}
 _TRASH_USER = 0
 #: The volume's own note of what it was made for.
 _LABEL = "one_storage.image"
@@ -113,7 +111,8 @@ class Volumes:
 
     def create(self, pool: str, name: str, size: int, image_format: int, data_pool: str) -> None:
         """Make an empty volume."""
-        old = _FORMATS[image_format]
+        # as the command does without a format: the cluster's default, which is 2 wherever 1 cannot be made any more
+        old = image_format == 1 and not data_pool
         more = {"data_pool": data_pool} if data_pool else {}
         self.rbd.RBD().create(self.cluster.pool(pool), name, size, old_format=old, **more)
 
