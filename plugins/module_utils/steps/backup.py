@@ -152,7 +152,8 @@ class CopyOut(Step):
         argv = ["qemu-img", "convert", "-q", "-f", self.source_format, "-O", "qcow2"]
         site.host(self.where).make_directory(os.path.dirname(self.part))
         more = self.size // _BYTES_PER_SECOND
-        held_back(site, self, self.pace, [*argv, self.source, self.part], more)
+        with site.growing(self.where, self.part, self.words(), self.size):
+            held_back(site, self, self.pace, [*argv, self.source, self.part], more)
 
 
 class CopyChanges(Step):
@@ -196,10 +197,11 @@ class CopyChanges(Step):
             parts = changes.load(file.read())
         create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", self.layer_format, "-b", self.layer]
         site.command(self.where, [*create, self.part, str(self.size)], self.words())
-        for orders, size in changes.orders(parts):
-            # what is written is brought to disk when it is published
-            argv = ["qemu-io", "-C", "-f", "qcow2", "-t", "unsafe", *orders, self.part]
-            held_back(site, self, self.pace, argv, size // _BYTES_PER_SECOND)
+        with site.growing(self.where, self.part, self.words(), changes.size_of(parts)):
+            for orders, size in changes.orders(parts):
+                # what is written is brought to disk when it is published
+                argv = ["qemu-io", "-C", "-f", "qcow2", "-t", "unsafe", *orders, self.part]
+                held_back(site, self, self.pace, argv, size // _BYTES_PER_SECOND)
         alone = ["qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-b", "", self.part]
         site.command(self.where, alone, self.words())
 

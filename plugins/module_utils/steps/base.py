@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, ClassVar
 
+    from ..tools.growth import Growth
     from ..tools.host import Host
     from ..tools.progress import Progress
     from ..tools.rbd.cluster import Cluster
@@ -115,6 +116,17 @@ class Site:
 
         status, fresh = (self.desk + STATUS, os.path.join(self.desk, "status")) if self.desk else ("", "")
         return Progress(status, fresh, self.run, what, total)
+
+    def growing(self, where: str, path: str, what: str, total: int | None = None) -> Growth:
+        """A ``with`` that tells others how far a step is which writes a file and does not tell by itself.
+
+        A peer's file is not looked at.
+
+        :param path: the file or directory that grows; the others are those of :meth:`progress`.
+        """
+        from ..tools.growth import Growth
+
+        return Growth(path if self.host(where) is self.lead else "", lambda: self.progress(what, total))
 
     def host(self, where: str) -> Host:
         """The host of that role; an action on one host has the lead in both."""

@@ -113,7 +113,8 @@ class Convert(Step):
             argv += ["-S", "0"]
         site.host(self.where).make_directory(os.path.dirname(self.part))
         argv += [self.source, self.part]
-        site.command(self.where, argv, self.words(), untrusted=self.untrusted, size=self.size)
+        with site.growing(self.where, self.part, self.words()):
+            site.command(self.where, argv, self.words(), untrusted=self.untrusted, size=self.size)
 
 
 class Resize(Step):

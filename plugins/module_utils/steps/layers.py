@@ -65,7 +65,8 @@ class TakeOver(Step):
         argv = ["qemu-img", "rebase", "-q", "-f", "qcow2", "-b", self.backing]
         if self.backing:
             argv += ["-F", self.backing_format]
-        site.command(self.where, [*argv, self.layer], self.words())
+        with site.growing(self.where, self.layer, self.words()):
+            site.command(self.where, [*argv, self.layer], self.words())
 
     def changes(self) -> tuple[str, str] | None:
         return self.layer, f"layer on {self.backing}" if self.backing else "layer that stands alone"

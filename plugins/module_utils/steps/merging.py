@@ -124,7 +124,8 @@ class Merge(Step):
         os.makedirs(os.path.dirname(self.part), exist_ok=True)
         whole = stack.opened(site.host(self.where), self.chain)
         argv = ["qemu-img", "convert", "-q", "-O", "qcow2", whole, self.part]
-        site.command(self.where, [*self.prefix, *argv], self.words())
+        with site.growing(self.where, self.part, self.words()):
+            site.command(self.where, [*self.prefix, *argv], self.words())
         site.command(self.where, ["qemu-img", "check", "-q", "-f", "qcow2", self.part], f"check {shown(self.part)}")
         site.command(
             self.where,

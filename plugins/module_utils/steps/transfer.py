@@ -34,7 +34,8 @@ class CopyFile(Step):
     def do(self, site: Site) -> None:
         host = site.host(self.where)
         host.make_directory(os.path.dirname(self.part))
-        host.copy(self.source, self.part, self.inside)
+        with site.growing(self.where, self.part, self.words(), int((host.stat(self.source) or {}).get("allocated", 0))):
+            host.copy(self.source, self.part, self.inside)
 
 
 class CopyTree(CopyFile):
@@ -48,7 +49,8 @@ class CopyTree(CopyFile):
     def do(self, site: Site) -> None:
         host = site.host(self.where)
         host.make_directory(os.path.dirname(self.part))
-        host.copy_tree(self.source, self.part, self.inside)
+        with site.growing(self.where, self.part, self.words()):
+            host.copy_tree(self.source, self.part, self.inside)
 
 
 class Send(Step):
