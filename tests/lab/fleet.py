@@ -60,8 +60,8 @@ class Fleet:
         """A datastore as it is seen from here."""
         return self.ground.path(host or self.ground.frontend, f"/var/lib/one/datastores/{store}")
 
-    def images(self, count: int, store: int = FROM, size: int = SIZE) -> list[Image]:
-        """Sparse raw images that oned knows: a little data, different in each, at both ends."""
+    def images(self, count: int, store: int = FROM, size: int = SIZE, kind: str = "raw") -> list[Image]:
+        """Sparse images that oned knows: a little data, different in each, at both ends. *kind* is raw or qcow2."""
         folder = self.folder(store)
         folder.mkdir(parents=True, exist_ok=True)
         made = []
@@ -70,13 +70,18 @@ class Fleet:
             ident = max(oned.images, default=-1) + 1
             name = hashlib.md5(f"{store}:{ident}:1700000000".encode()).hexdigest()
             sparse(folder / name, ident, size)
+            if kind != "raw":
+                other = folder / f"{name}.{kind}"
+                convert = ["qemu-img", "convert", "-f", "raw", "-O", kind, str(folder / name), str(other)]
+                subprocess.run(convert, check=True, timeout=60)
+                other.rename(folder / name)
             image = Image(
                 id=ident,
                 name=f"image {ident}",
                 regtime=1_700_000_000,
                 source=f"{oned.settings.datastore_location}/{store}/{name}",
                 path="/var/tmp/source",
-                format="raw",
+                format=kind,
                 size=size >> 20,
                 datastore_id=store,
                 datastore=oned.datastore(store).name,

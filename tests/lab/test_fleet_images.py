@@ -20,6 +20,8 @@ from tests.lab.oned import Image, ImageState
 from tests.lab.oned.common import Permissions
 
 QCOW2, RAW = 110, 111
+#: Two that one node each has for itself, and is the bridge of.
+BRIDGED, FAR, BRIDGE, OTHER = 114, 115, "host01", "host02"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         made = Fleet(lab)
         made.life.create_datastore("qcow2", tm_mad="qcow2", ds_id=QCOW2, template={"DRIVER": "qcow2"})
         made.life.create_datastore("raw", tm_mad="ssh", ds_id=RAW, template={"DRIVER": "raw"})
+        for number, bridge, kind in ((BRIDGED, BRIDGE, "raw"), (FAR, OTHER, "qcow2")):
+            given = {"DRIVER": kind, "BRIDGE_LIST": bridge}
+            made.life.create_datastore(f"behind {bridge}", tm_mad="ssh", ds_id=number, template=given)
         made.ground.oned.users.ids["anna"] = 5
         yield made
         made.close()
@@ -264,3 +269,51 @@ def test_orphans_refuse_a_partial_answer(fleet: Fleet, images: list[Image]) -> N
     image = fleet.ground.oned.images.pop(images[0].id)
     assert "oned's answers do not agree" in fleet.refuses("orphans")
     fleet.ground.oned.images[image.id] = image
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("images", [3], indirect=True)
+def test_behind_a_bridge_and_back(fleet: Fleet, images: list[Image]) -> None:
+    """A datastore that only its bridge sees, raw there and qcow2 behind another one."""
+    before = {image.name: contents(fleet.file(image)) for image in images}
+    there = fleet.run("images", "migrate", "--from", str(FROM), "--to", str(BRIDGED), "--apply")
+    assert {row["state"] for row in there["images"]} == {"moved"}
+    assert there["movable"] == [] and kept(fleet, fleet.ground.frontend, FROM) == {}
+    assert kept(fleet, BRIDGE, BRIDGED) == before
+    assert not fleet.folder(BRIDGED).exists() and not fleet.folder(BRIDGED, OTHER).exists()
+    fleet.run("images", "convert", "--from", str(BRIDGED), "--to", str(FAR), "--format", "qcow2", "--apply")
+    assert kept(fleet, BRIDGE, BRIDGED) == {}
+    assert {image.format for image in fleet.ground.oned.images.values()} == {"qcow2"}
+    for image in fleet.ground.oned.images.values():
+        assert fleet.ground.path(OTHER, image.source).read_bytes()[:4] == b"QFI\xfb"
+    fleet.run("images", "convert", "--from", str(FAR), "--to", str(RAW), "--format", "raw", "--apply")
+    assert kept(fleet, OTHER, FAR) == {}
+    assert kept(fleet, fleet.ground.frontend, RAW) == before
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("images", [2], indirect=True)
+def test_a_bridge_that_is_off(fleet: Fleet, images: list[Image]) -> None:
+    """Nothing moves, one sentence says why, and the same command does it when the bridge is back."""
+    before = state(fleet)
+    fleet.ground.lab.stop_sshd(BRIDGE)
+    try:
+        report = fleet.run("images", "migrate", "--from", str(FROM), "--to", str(BRIDGED), "--apply", code=2)
+    finally:
+        fleet.ground.lab.start_sshd(BRIDGE)
+    assert {row["state"] for row in report["images"]} == {"failed"}
+    assert all("BRIDGE_LIST" in str(row["reason"]) or BRIDGE in str(row["reason"]) for row in report["images"]), report
+    fleet.managing.settle()
+    assert {name: before[name] for name in before} == {
+        image.name: before[image.name] for image in fleet.ground.oned.images.values() if image.datastore_id == FROM
+    }
+    fleet.run("images", "migrate", "--from", str(FROM), "--to", str(BRIDGED), "--apply")
+    assert kept(fleet, BRIDGE, BRIDGED) == {name: row[-1] for name, row in before.items()}
+    assert len(fleet.ground.oned.images) == 2
+
+
+def kept(fleet: Fleet, host: str, store: int) -> dict[str, str]:
+    """What a datastore's folder on a host holds, by the images' names; asserts that oned knows each file."""
+    known = {os.path.normpath(image.source): image.name for image in fleet.ground.oned.images.values()}
+    files = [path for path in fleet.folder(store, host).iterdir() if path.is_file()]
+    return {known[f"/var/lib/one/datastores/{store}/{path.name}"]: contents(path) for path in files}

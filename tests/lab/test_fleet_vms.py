@@ -13,10 +13,10 @@ import pytest
 from tests.lab.fleet import FROM, SYSTEM, Fleet, contents
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import wait_for
-from tests.lab.oned import Lcm, Vm, VmState, use_image
+from tests.lab.oned import DatastoreType, Lcm, Vm, VmState, use_image
 
 LEFT, OTHERS = "host01", ["host02", "host03"]
-SHARED, QCOW2 = 101, 110
+SHARED, QCOW2, PLAIN, PLAIN_SYSTEM, BRIDGED = 101, 110, 111, 112, 114
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     if not able:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("fleet") / "lab"
-    names, shared = ["frontend", LEFT, *OTHERS], (FROM, SHARED, QCOW2)
+    names, shared = ["frontend", LEFT, *OTHERS], (FROM, SHARED, QCOW2, PLAIN, PLAIN_SYSTEM, BRIDGED)
     with Lab.up(folder, names=names, shared=shared, binds=[repository()], masks=[repository()]) as lab:
         made = Fleet(lab)
         made.life.create_datastore("qcow2", tm_mad="qcow2", ds_id=QCOW2, template={"DRIVER": "qcow2"})
+        made.life.create_datastore("layers", tm_mad="qcow2", type=DatastoreType.SYSTEM, ds_id=SHARED)
+        made.life.create_datastore("plain", tm_mad="shared", ds_id=PLAIN)
+        made.life.create_datastore("plain disks", tm_mad="shared", type=DatastoreType.SYSTEM, ds_id=PLAIN_SYSTEM)
         yield made
         made.close()
 
@@ -104,6 +107,32 @@ def test_a_migration_that_failed_is_retried(clean: Fleet) -> None:
     assert disk(fleet, vm) == before
 
 
+@pytest.mark.full
+def test_disks_over_images_behind_a_bridge(clean: Fleet) -> None:
+    """Nodes share the images, the front-end does not see them: the VM goes, and its disk holds what it held."""
+    fleet = clean
+    front, place = fleet.ground.frontend, f"/var/lib/one/datastores/{BRIDGED}"
+    fleet.ground.lab.run(front, ["umount", place], user="root")
+    given = {"DRIVER": "qcow2", "BRIDGE_LIST": OTHERS[1]}
+    fleet.life.create_datastore("bridged", tm_mad="qcow2", ds_id=BRIDGED, template=given)
+    made = fleet.life.create_datablock("data", BRIDGED, 4, format="qcow2").check().object_id
+    number = fleet.life.create_vm("bridged", [use_image(made)], SHARED, LEFT).check().object_id
+    fleet.life.poweroff(number).check()
+    vm, path = fleet.ground.oned.vm(number), f"/var/lib/one/datastores/{SHARED}/{number}/disk.0"
+    fleet.ground.run(LEFT, ["qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 64k", path])
+    before = held(fleet, LEFT, path, "qcow2")
+    only = ("evacuate", "--host", LEFT, "--vms", str(number), "--to", OTHERS[0])
+    [row] = fleet.run(*only)["vms"]
+    assert row["state"] == "stays" and "share" in str(row["reason"])
+    fleet.run(*only, "--shared", "--apply")
+    assert vm.record.hostname == OTHERS[0] and vm.state is VmState.POWEROFF
+    assert held(fleet, OTHERS[0], path, "qcow2") == before
+    fleet.life.delete(number)
+    fleet.life.delete_image(made).check()
+    assert [path.name for path in fleet.folder(BRIDGED, OTHERS[1]).iterdir()] == [".one_storage"]
+    assert not list(fleet.folder(BRIDGED).iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -140,3 +169,53 @@ def test_chains_become_shorter(clean: Fleet) -> None:
     assert sorted(vm.snapshots[0].entries) == [3, 4, 5]
     assert "has no snapshot 3" in fleet.refuses("consolidate", "--flatten", f"{min(fleet.ground.oned.images)}:3")
     assert "as 7:2" in fleet.refuses("consolidate", "--flatten", "all")
+
+
+def held(fleet: Fleet, host: str, path: str, kind: str) -> str:
+    """The digest of what a guest would read from a disk."""
+    script = 'qemu-img convert -f "$1" -O raw "$2" /var/tmp/held && sha256sum </var/tmp/held; rm -f /var/tmp/held'
+    return fleet.ground.run(host, ["sh", "-euc", script, "sh", kind, path])
+
+
+@pytest.mark.parametrize(
+    ("image_ds", "system_ds", "kind", "orphans"),
+    [
+        (QCOW2, SHARED, "qcow2", "YES"),
+        pytest.param(QCOW2, SHARED, "qcow2", "NO", marks=pytest.mark.full),
+        pytest.param(QCOW2, SYSTEM, "qcow2", "YES", marks=pytest.mark.full),
+        pytest.param(PLAIN, PLAIN_SYSTEM, "qcow2", "YES", marks=pytest.mark.full),
+        pytest.param(PLAIN, PLAIN_SYSTEM, "raw", "YES", marks=pytest.mark.full),
+    ],
+)
+def test_layers_and_copies_become_fewer(clean: Fleet, image_ds: int, system_ds: int, kind: str, orphans: str) -> None:
+    """Each snapshot that stays, and the disk, hold what they held; where orphans are not allowed oned keeps a fork."""
+    fleet = clean
+    fleet.ground.oned.datastore(system_ds).template["ALLOW_ORPHANS"] = orphans
+    [image] = fleet.images(1, image_ds, 4 << 20, kind)
+    fleet.own(image_ds)
+    number = fleet.life.create_vm("layers", [use_image(image.id)], system_ds, LEFT).check().object_id
+    fleet.life.poweroff(number).check()
+    disk = f"/var/lib/one/datastores/{system_ds}/{number}/disk.0"
+    for round_ in range(5):
+        fleet.life.snapshot_disk(number, 0).check()
+        write = f"write -P {round_ + 1} {round_ << 16} 64k"
+        fleet.ground.run(LEFT, ["qemu-io", "-f", kind, "-c", write, disk])
+    goes, stays = [0, 1], [2, 3, 4]
+    if orphans == "NO":
+        fleet.life.revert_disk(number, 0, 1).check()
+        fleet.life.snapshot_disk(number, 0).check()
+        fleet.ground.run(LEFT, ["qemu-io", "-f", kind, "-c", "write -P 9 0 64k", disk])
+        goes, stays = [0, 2], [1, 3, 4, 5]
+    places = [f"{disk}.snap/{ident}" for ident in stays] + [disk]
+    before = [held(fleet, LEFT, place, kind) for place in places]
+    assert len(set(before)) == 4
+
+    [row] = fleet.run("consolidate", "--vms", str(number), "--apply")["chains"]
+    assert (row["state"], row["deleted"]) == ("shorter", goes)
+    assert row["reason"].endswith("Cannot delete a snapshot with several children" if orphans == "NO" else "")
+    assert row["reason"].startswith("1: ") == (orphans == "NO")
+    assert sorted(fleet.ground.oned.vm(number).snapshots[0].entries) == stays
+    assert not any(fleet.ground.path(LEFT, f"{disk}.snap/{ident}").exists() for ident in goes)
+    assert [held(fleet, LEFT, place, kind) for place in places] == before
+    fleet.life.revert_disk(number, 0, 3).check()
+    assert held(fleet, LEFT, disk, kind) == before[stays.index(3)]
