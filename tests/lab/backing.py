@@ -16,6 +16,7 @@ from tests.lab.oned.allocation import Allocation
 from tests.lab.story import MB, PAIRINGS, Pairing
 from tests.lab.virt import Hypervisor
 from tests.lab.writer import SECTOR, row
+from tests.unit.core.cheap_keys import cheapen
 
 DRIVERS = ("shared", "qcow2", "ssh", "local")
 KINDS = ("rsync", "restic")
@@ -237,6 +238,8 @@ class Backing(Moving):
     def note(self, outcome: Outcome, begun: Point) -> None:
         """A backup was made, of a moment that came after *begun* and is over."""
         assert outcome.ok, outcome.reason
+        if self.kind == "restic":
+            cheapen(self.ground.path(self.ground.nodes[1], f"{self.root()}/{self.vm}"), PASSWORD)
         image = self.ground.oned.image(outcome.object_id)
         number = image.increments[-1][0] if image.increments else -1
         between = (begun.between[0], self.written()) if begun.between else None

@@ -19,6 +19,7 @@ from plugins.module_utils.tools import manifest as manifests
 from plugins.module_utils.tools import stack
 from plugins.module_utils.tools.host import HIDDEN, Host
 from plugins.module_utils.tools.repositories import Repository, secrets_of
+from tests.unit.core.cheap_keys import cheapen
 from tests.unit.core.support import MIB, RUN, act, bytes_of, pattern, tool
 
 KINDS = ("rsync", "restic")
@@ -95,6 +96,8 @@ class Keeping:
         """Prepare an increment and store it."""
         self.prepare(number, **given)
         result = act("ds_backup", **self.backup_options)
+        if self.kind == "restic" and (self.base / str(VM)).is_dir():
+            cheapen(self.base / str(VM), PASSWORD)
         self.chain.append(f"{number}:{result['reference']}")
         return result
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from plugins.module_utils.tools import manifest
+from tests.unit.core.cheap_keys import cheapen
 from tests.unit.core.support import MIB, bytes_of, pattern, tool
 
 VM = 5
@@ -159,6 +160,7 @@ class Restic(Stored):
         super().__init__(root, base, vm, document)
         self.place = {"kind": "restic", "path": str(self.base), "tmp_dir": str(self.scratch), **RESTIC}
         self.restic("init")
+        cheapen(self.base / str(self.vm), PASSWORD)
 
     def restic(self, *words: str) -> str:
         """Run restic on the repository."""
