@@ -16,7 +16,7 @@ from .._errors import BadCall, Cancelled, Missing, Refused, from_os, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import MakeDirectory, Publish
-from ..tools.host import EXPORTS, HIDDEN
+from ..tools.hidden import EXPORTS, HIDDEN
 from .base import Answer, Plan, Request, base
 from .fs_images import FsImages, existing
 from .fs_snapshots import top_of

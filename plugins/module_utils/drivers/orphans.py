@@ -14,7 +14,7 @@ import time
 from .._errors import BadCall, Missing, Refused, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
-from ..tools.host import HIDDEN, QUARANTINE
+from ..tools.hidden import HIDDEN, QUARANTINE
 from .base import Answer, Plan, Request, clean_path
 from .space import look
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import StorageError, ToolFailed, from_os, one_line
-from ..tools.host import HIDDEN, PROBE, STATUS
+from ..tools.hidden import HIDDEN, PROBE, STATUS
 from .claim import POOL
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from ..tools.host import HIDDEN
+from ..tools.hidden import HIDDEN
 
 #: What begins the name of a datastore that is a pool of volumes and no directory.
 POOL = "rbd:"

@@ -8,7 +8,7 @@ import os
 
 from .._errors import Busy, Cancelled, DeadlineOver, NoAccess, NoSpace, StorageError, Unreachable, from_os
 from ..tools.command import resume_work
-from ..tools.host import HIDDEN
+from ..tools.hidden import HIDDEN
 from .base import LEAD, PEER, Site, Step
 from .claim import POOL, Claim
 from .files import Discard, Publish

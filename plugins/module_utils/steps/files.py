@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 
 from .._errors import StorageError, from_os
-from ..tools.host import HIDDEN, spare_of
+from ..tools.files import spare_of
+from ..tools.hidden import HIDDEN
 from .base import Site, Step, shown
 
 TYPE_CHECKING = False

@@ -13,7 +13,7 @@ import os
 
 from .._errors import StorageError
 from ..tools.codec import dumps, loads
-from ..tools.host import HIDDEN
+from ..tools.hidden import HIDDEN
 from .base import Step, restore
 from .claim import POOL
 

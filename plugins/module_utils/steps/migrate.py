@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from ..tools.codec import dumps, loads
-from ..tools.host import ARRIVED, HIDDEN
+from ..tools.hidden import ARRIVED, HIDDEN
 from .base import Site, Step
 
 TYPE_CHECKING = False

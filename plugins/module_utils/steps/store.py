@@ -8,7 +8,7 @@ import os
 
 from .._errors import Corrupt, StorageError
 from ..tools import manifest as manifests
-from ..tools.host import HIDDEN, STATUS
+from ..tools.hidden import HIDDEN, STATUS
 from .base import PEER, Site, Step, shown
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import StorageError
-from ..tools.host import HIDDEN, KEPT
+from ..tools.hidden import HIDDEN, KEPT
 from .base import LEAD, Site, Step, shown
 
 TYPE_CHECKING = False

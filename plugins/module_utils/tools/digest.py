@@ -11,7 +11,7 @@ import os
 import stat
 
 from .command import going_on
-from .host import extents
+from .files import extents
 
 _CHUNK = 1 << 20
 #: Holes are hashed from here; more at a time costs nothing, and less is a call of Python's for every few KiB.

@@ -13,7 +13,7 @@ import os
 import struct
 
 from .command import going_on
-from .host import extents
+from .files import extents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

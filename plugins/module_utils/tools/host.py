@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be looked at and done on one machine: files, links, directories, locks, commands.
 
-This file imports the standard library and :mod:`.command` only: the lead sends both to a peer as they are, so that the
-same code acts on both ends of an action (see :mod:`.peer`). Errors are plain ``OSError`` and ``TimeoutError``; who
-calls turns them into sentences.
+The lead sends this file, and what it imports, to a peer as they are, so that the same code acts on both ends of an
+action (see :mod:`.peer`). Errors are plain ``OSError`` and ``TimeoutError``; who calls turns them into sentences.
 
 Everything that is being built or set aside for one object lies in its *workshop*,
 ``<datastore>/.one_storage/<key>/``: on the same file system as the datastore, so that a rename publishes it, and found
@@ -16,55 +15,37 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-import time
 
-from .command import going_on, run
+from .command import run
+from .copying import copy_data, nobody
+from .files import (
+    at_once,
+    confine,
+    is_socket,
+    mount_of,
+    remove_tree,
+    spare_of,
+    sync_directory,
+    sync_tree,
+    unlink,
+    write_new,
+)
+from .hidden import HIDDEN, KEPT
+from .locks import Locks
+from .sweeping import is_kept, sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-HIDDEN = ".one_storage"
-LOCKS = "locks"
-PROBE = "probe-"
-STATUS = ".status"
-#: Ends the name of the receipt of a VM that came by ``mv``: it stays as long as the directory that it names.
-ARRIVED = ".arrived"
-#: Folder of files that were made for others to fetch; they dispose of them, or a sweep does after a day.
-EXPORTS = "exports"
-#: Folder of what nobody knew and was taken out of its place, by day; it stays until somebody puts it back or purges it.
-QUARANTINE = "quarantine"
-_EXPORT_SECONDS = 86400
-#: Folder of a workshop in which a stream lands. What a broken one left there stays for so long, for a run that goes on.
-KEPT = "kept"
-_KEPT_SECONDS = 86400
-_CHUNK = 1 << 20
-_SLICE = 64 << 20
 
-
-def confine(root: str, path: str) -> str:
-    """Return *path* with its parent resolved; ``PermissionError`` unless that lies at or below *root* (rule 6).
-
-    The last component itself is not followed: a link is handled as a link.
-    """
-    name = os.path.basename(path)
-    if name in ("", ".", "..") or not path.startswith("/") or not root.startswith("/"):
-        raise PermissionError(errno.EPERM, "this is not the path of a file in a datastore", path)
-    parent = os.path.realpath(os.path.dirname(path))
-    base = os.path.realpath(root)
-    if base == "/" or (parent != base and not parent.startswith(base + "/")):
-        raise PermissionError(errno.EPERM, f"the path is not inside {root}", path)
-    return os.path.join(parent, name)
-
-
-class Host:
+class Host(Locks):
     """This machine. A peer is an object with the same methods that carries each call over SSH."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
-        self._held: dict[tuple[str, str], int] = {}
-        self._exclusive: set[tuple[str, str]] = set()
 
     # ---------------------------------------------------------------- looking
 
@@ -112,7 +93,7 @@ class Host:
 
     def head(self, path: str, size: int) -> str:
         """The first *size* bytes of a file, in hexadecimal digits, which travel as text."""
-        with open(path, "rb", buffering=0, opener=_at_once) as file:
+        with open(path, "rb", buffering=0, opener=at_once) as file:
             return os.pread(file.fileno(), size, 0).hex()
 
     def in_use(self, path: str) -> bool:
@@ -124,7 +105,7 @@ class Host:
         import fcntl
         import struct
 
-        with open(path, "rb", buffering=0, opener=_at_once) as file:
+        with open(path, "rb", buffering=0, opener=at_once) as file:
             wish = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 101, 1, 0)
             found = fcntl.fcntl(file.fileno(), fcntl.F_OFD_GETLK, wish)
         return bool(struct.unpack("hhqqixxxx", found)[0] != fcntl.F_UNLCK)
@@ -157,27 +138,27 @@ class Host:
             os.symlink(target, path)
         except FileExistsError:
             spare = spare_of(path)
-            _unlink(spare)
+            unlink(spare)
             os.symlink(target, spare)
             os.rename(spare, path)
         if f"/{HIDDEN}/" not in path:
-            _sync_directory(os.path.dirname(path))
+            sync_directory(os.path.dirname(path))
 
     def hard_link(self, target: str, path: str, root: str) -> None:
         """Give a file of the same file system one more name; what has that name is replaced in one step."""
         target, path = confine(root, target), confine(root, path)
         spare = spare_of(path)
-        _unlink(spare)
+        unlink(spare)
         os.link(target, spare, follow_symlinks=False)
         os.rename(spare, path)
         # a rename between two names of one file leaves both
-        _unlink(spare)
-        _sync_directory(os.path.dirname(path))
+        unlink(spare)
+        sync_directory(os.path.dirname(path))
 
     def write(self, path: str, text: str, root: str, mode: int = 0o644) -> None:
         """Write a small file beside its name and put it in place (rule 5), unnamed until then where that can be."""
         path = confine(root, path)
-        if _write_new(path, text.encode(), mode):
+        if write_new(path, text.encode(), mode):
             return
         spare = f"{path}.{os.getpid()}.new"
         handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
@@ -187,7 +168,7 @@ class Host:
         finally:
             os.close(handle)
         os.rename(spare, path)
-        _sync_directory(os.path.dirname(path))
+        sync_directory(os.path.dirname(path))
 
     def place(self, path: str, text: str, digest: str, root: str) -> None:
         """Write a new file that came as base64; ``OSError(EBADMSG)`` unless it has this SHA-256.
@@ -202,7 +183,7 @@ class Host:
             raise OSError(errno.EBADMSG, "the data changed on its way", path)
         path = confine(root, path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _unlink(path)
+        unlink(path)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -213,17 +194,17 @@ class Host:
         """Make *part* durable and rename it to its final name."""
         part, final = confine(root, part), confine(root, final)
         if not os.path.islink(part):
-            _sync_tree(part)
+            sync_tree(part)
         os.rename(part, final)
-        _sync_directory(os.path.dirname(final))
+        sync_directory(os.path.dirname(final))
 
     def rename(self, old: str, new: str, root: str) -> None:
         """Rename within one datastore."""
         old, new = confine(root, old), confine(root, new)
         os.rename(old, new)
-        _sync_directory(os.path.dirname(new))
+        sync_directory(os.path.dirname(new))
         if os.path.dirname(old) != os.path.dirname(new):
-            _sync_directory(os.path.dirname(old))
+            sync_directory(os.path.dirname(old))
 
     def remove(self, path: str, root: str) -> None:
         """Delete a file, a link or a directory with all in it; fine when it is gone. Links are never followed."""
@@ -233,7 +214,7 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return
         if not modes.S_ISDIR(info.st_mode):
-            _unlink(path)
+            unlink(path)
             return
         remove_tree(path)
 
@@ -270,7 +251,7 @@ class Host:
         :returns: ``size`` in bytes and ``digests`` by name.
         """
         part = confine(root, part)
-        with open(source, "rb", buffering=0, opener=_at_once) as reader:
+        with open(source, "rb", buffering=0, opener=at_once) as reader:
             before = os.fstat(reader.fileno())
             if not modes.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "this is not a regular file", source)
@@ -278,7 +259,7 @@ class Host:
                 raise OSError(errno.EFBIG, "the file is larger than allowed", source)
             writer = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
-                taken = _copy_data(reader.fileno(), writer, before.st_size, digests, passed or _nobody)
+                taken = copy_data(reader.fileno(), writer, before.st_size, digests, passed or nobody)
                 os.fsync(writer)
             finally:
                 os.close(writer)
@@ -304,7 +285,7 @@ class Host:
 
     def same_file_system(self, one: str, other: str) -> bool:
         """Whether a rename can go from one existing directory to another: both lie in one mount of one file system."""
-        return os.stat(one).st_dev == os.stat(other).st_dev and _mount(one) == _mount(other)
+        return os.stat(one).st_dev == os.stat(other).st_dev and mount_of(one) == mount_of(other)
 
     def run(
         self,
@@ -318,69 +299,7 @@ class Host:
         """Run a command to its end (:func:`.command.run`). What it must not be seen to be given, it reads."""
         return run(argv, deadline, limits, stdin.encode(), variables, most)
 
-    # ---------------------------------------------------------------- locks and workshops
-
-    def lock(self, datastore: str, key: str, shared: bool, wait: float) -> None:
-        """Hold the lock of one object of a datastore until :meth:`unlock` or the end of this process.
-
-        All locks of a datastore are bytes of one file that is never removed; the kernel, and NFS, release them with the
-        process. The byte follows from the key alone.
-
-        :raises BlockingIOError: when somebody else still holds it after *wait* seconds.
-        """
-        import fcntl
-        import struct
-
-        folder = os.path.join(datastore, HIDDEN)
-        os.makedirs(folder, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        handle = os.open(os.path.join(folder, LOCKS), flags, 0o644)
-        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
-        request = struct.pack("hhqqixxxx", kind, os.SEEK_SET, _byte_of(key), 1, 0)
-        until, pause = time.monotonic() + wait, 0.005
-        while True:
-            try:
-                fcntl.fcntl(handle, fcntl.F_OFD_SETLK, request)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    os.close(handle)
-                    raise
-            if time.monotonic() >= until:
-                os.close(handle)
-                raise BlockingIOError(errno.EAGAIN, f"another action holds {key}", datastore)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.25)
-        self._held[(datastore, key)] = handle
-        if not shared:
-            self._exclusive.add((datastore, key))
-
-    def held(self, datastore: str, key: str) -> bool:
-        """Whether somebody holds the lock of an object; it is not taken, not even for a moment."""
-        import fcntl
-        import struct
-
-        try:
-            handle = os.open(os.path.join(datastore, HIDDEN, LOCKS), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return False
-        try:
-            wish = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, _byte_of(key), 1, 0)
-            found = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, wish)
-        finally:
-            os.close(handle)
-        return bool(struct.unpack("hhqqixxxx", found)[0] != fcntl.F_UNLCK)
-
-    def unlock(self, datastore: str, key: str) -> None:
-        """Give a lock back."""
-        handle = self._held.pop((datastore, key), -1)
-        self._exclusive.discard((datastore, key))
-        if handle >= 0:
-            os.close(handle)
-
-    def holds(self, datastore: str, key: str) -> bool:
-        """Whether this process holds the lock of an object for itself."""
-        return (datastore, key) in self._exclusive
+    # ---------------------------------------------------------------- workshops
 
     def workshop(self, datastore: str, key: str, clear: bool = True) -> str:
         """Make the workshop of an object whose lock is held; what a dead run left in it is removed first."""
@@ -397,7 +316,7 @@ class Host:
         :returns: whether there is something that was spared.
         """
         path = os.path.join(datastore, HIDDEN, key)
-        if not (keep and _is_kept(os.path.join(path, KEPT))):
+        if not (keep and is_kept(os.path.join(path, KEPT))):
             self.remove(path, datastore)
             return False
         for name in self.entries(path):
@@ -421,273 +340,8 @@ class Host:
 
         For the time before the first step: what is there then is not ours, whoever holds the lock.
         """
-        folder = os.path.join(datastore, HIDDEN)
-        names = self.entries(folder)
-        swept = []
-        for key in names:
-            path = os.path.join(folder, key)
-            if key.startswith(PROBE):
-                _remove_old(path, 3600)
-            if key == QUARANTINE:
-                continue
-            if key == EXPORTS:
-                for name in self.entries(path):
-                    _remove_old(os.path.join(path, name), _EXPORT_SECONDS)
-                continue
-            told = key.endswith(STATUS)
-            key = key[: -len(STATUS)] if told else key
-            vm = ""
-            if key.startswith("vm-") and key.endswith(ARRIVED):
-                key, told = key[: -len(ARRIVED)], True
-                vm = os.path.join(datastore, key[3:])
-            if key + ".journal" in names or not (told or os.path.isdir(path)) or (vm and os.path.lexists(vm)):
-                continue
-            ours = (datastore, key) in self._exclusive
-            try:
-                if not ours:
-                    self.lock(datastore, key, False, 0)
-                try:
-                    # looked at again, now that nobody else can change it
-                    if not os.path.exists(os.path.join(folder, key + ".journal")) and not (vm and os.path.lexists(vm)):
-                        if told:
-                            self.remove(path, datastore)
-                        elif not self.clear(datastore, key, True):
-                            swept.append(key)
-                finally:
-                    if not ours:
-                        self.unlock(datastore, key)
-            except OSError:
-                # it is somebody's, or this host may only read here
-                continue
-        return swept
+        return sweep(self, datastore)
 
 
 #: What a lead may ask of a peer.
-OPERATIONS = frozenset(name for name in vars(Host) if not name.startswith("_"))
-
-
-def _byte_of(key: str) -> int:
-    """Which byte of the file of locks stands for an object."""
-    # zlib, because hashlib loads OpenSSL, which takes longer than all the rest of a lock
-    import zlib
-
-    name = os.fsencode(key)
-    return zlib.crc32(name) << 30 | zlib.crc32(name[::-1]) >> 2
-
-
-def spare_of(path: str) -> str:
-    """The name under which a link is made that will replace another; only who holds the object uses it."""
-    return f"{path}.new"
-
-
-def _write_new(path: str, data: bytes, mode: int) -> bool:
-    """Write a file that has no name before it is whole, so that nothing is left when we die; False when that fails."""
-    try:
-        handle = os.open(os.path.dirname(path), os.O_WRONLY | os.O_TMPFILE, mode)
-    except OSError:
-        return False
-    try:
-        os.write(handle, data)
-        os.fsync(handle)
-        # only with a directory given does Python ask the kernel to follow the link; the path is absolute all the same
-        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    _sync_directory(os.path.dirname(path))
-    return True
-
-
-def _remove_old(path: str, seconds: float) -> None:
-    """Remove a file that was written longer ago than whoever needs it could need it for."""
-    try:
-        if time.time() - os.lstat(path).st_mtime > seconds:
-            os.unlink(path)
-    except OSError:
-        pass
-
-
-def _is_kept(path: str) -> bool:
-    """Whether something was written there not long ago."""
-    newest = 0.0
-    for place, _folders, files in os.walk(path):
-        for name in files:
-            newest = max(newest, os.lstat(os.path.join(place, name)).st_mtime)
-    return time.time() - newest < _KEPT_SECONDS
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def remove_tree(path: str) -> None:
-    """Delete a directory with all in it, by way of open directories, so that nobody can slip a link in between.
-
-    ``shutil.rmtree`` does the same, and loads every compression there is before it begins.
-    """
-
-    def trouble(error: OSError) -> None:
-        if error.errno != errno.ENOENT:
-            raise error
-
-    for place, folders, files, handle in os.fwalk(path, topdown=False, onerror=trouble):
-        for name in folders + files:
-            try:
-                # among the folders are links to folders
-                if modes.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
-                    os.rmdir(name, dir_fd=handle)
-                else:
-                    os.unlink(name, dir_fd=handle)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, os.path.join(place, name)) from None
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        pass
-
-
-def _mount(path: str) -> str:
-    """The mount that a directory lies in. Two mounts of one file system have one device and no rename between them."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/self/fdinfo/{handle}", encoding="ascii") as file:
-            return next((line for line in file if line.startswith("mnt_id:")), "")
-    finally:
-        os.close(handle)
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open a file that may turn out to be a pipe, whose other end nobody has to open."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _sync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_tree(path: str) -> None:
-    if os.path.isdir(path):
-        for name in os.listdir(path):
-            if not os.path.islink(os.path.join(path, name)):
-                _sync_tree(os.path.join(path, name))
-        _sync_directory(path)
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def is_socket(path: str) -> bool:
-    """Whether a path is the name of a socket: it belongs to a process, means nothing elsewhere and is left behind."""
-    try:
-        return modes.S_ISSOCK(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
-def extents(handle: int, size: int) -> list[tuple[int, int]]:
-    """(start, end) of every stretch of a file that holds data; one stretch where the file system cannot tell."""
-    found = []
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(handle, position, os.SEEK_DATA)
-            end = os.lseek(handle, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break
-            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-                return [(0, size)]
-            raise
-        found.append((start, min(end, size)))
-        position = end
-    return found
-
-
-def _nobody(_passed: int) -> None:
-    """For whom it does not matter how far a copy is."""
-
-
-def _copy_data(
-    reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
-) -> dict[str, str]:
-    os.ftruncate(writer, size)
-    if digests:
-        return _copy_hashing(reader, writer, size, digests, passed)
-    if _reflink(reader, writer):
-        return {}
-    in_kernel = True
-    for start, end in extents(reader, size):
-        while start < end:
-            going_on()
-            if in_kernel:
-                try:
-                    done = os.copy_file_range(reader, writer, min(end - start, _SLICE), start, start)
-                except OSError as error:
-                    if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                        raise
-                    in_kernel = False
-                    continue
-            else:
-                done = os.pwrite(writer, os.pread(reader, min(_CHUNK, end - start), start), start)
-            if done == 0:
-                raise OSError(errno.EIO, "the file became shorter while it was read")
-            start += done
-            passed(start)
-    return {}
-
-
-def _copy_hashing(
-    reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
-) -> dict[str, str]:
-    import hashlib
-
-    hashes = [hashlib.new(name) for name in digests]
-    zeros = bytes(_CHUNK)
-    position = 0
-    stretches = extents(reader, size)
-    stretches.append((size, size))
-    for start, end in stretches:
-        while position < start:
-            hole = zeros[: min(_CHUNK, start - position)]
-            for item in hashes:
-                item.update(hole)
-            position += len(hole)
-            passed(position)
-        while position < end:
-            going_on()
-            passed(position)
-            data = os.pread(reader, min(_CHUNK, end - position), position)
-            if not data:
-                raise OSError(errno.EIO, "the file became shorter while it was read")
-            for item in hashes:
-                item.update(data)
-            view = memoryview(data)
-            while view:
-                written = os.pwrite(writer, view, position)
-                view = view[written:]
-                position += written
-    return {name: item.hexdigest() for name, item in zip(digests, hashes)}
-
-
-def _reflink(reader: int, writer: int) -> bool:
-    """Share the blocks of both files where the file system can (FICLONE)."""
-    import fcntl
-
-    try:
-        fcntl.ioctl(writer, 0x40049409, reader)
-    except OSError:
-        return False
-    return True
+OPERATIONS = frozenset(name for name in dir(Host) if not name.startswith("_"))

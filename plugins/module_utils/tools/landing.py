@@ -16,8 +16,8 @@ from _thread import allocate_lock, start_new_thread
 
 from .codec import loads
 from .command import going_on
+from .files import extents, remove_tree
 from .flow import BLOCK, PIECE, Broken, Inflow, Known, Unwatched, digest_of, packed
-from .host import extents, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

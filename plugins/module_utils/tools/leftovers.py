@@ -15,7 +15,8 @@ import os
 import stat as modes
 import time
 
-from .host import ARRIVED, EXPORTS, HIDDEN, LOCKS, PROBE, QUARANTINE, STATUS, Host
+from .hidden import ARRIVED, EXPORTS, HIDDEN, LOCKS, PROBE, QUARANTINE, STATUS
+from .host import Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 
 from .codec import dumps, loads
-from .host import HIDDEN, STATUS, Host
+from .hidden import HIDDEN, STATUS
+from .host import Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from . import flow, kept_files, landing, pace, peer_main, relay, restic_words, retrieval, scratch, stream  # noqa: F401
 
 #: Sources of a peer that answers calls, each after those it imports.
-_CALLS = ("codec", "wire", "command", "host", "digest")
+_CALLS = ("codec", "wire", "command", "files", "copying", "hidden", "locks", "sweeping", "host", "digest")
 #: And what it needs beside them to send and take files.
 _STREAMS = ("pace", "flow", "stream", "landing")
 #: And of one that reads a file of a backup.

@@ -15,8 +15,8 @@ import zlib
 
 from .codec import dumps
 from .command import going_on
+from .files import extents, is_socket
 from .flow import BLOCK, PIECE, Known, Outflow, Unwatched, digest_of, packed
-from .host import extents, is_socket
 from .pace import Pace
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import argparse
 import time
 
 from ...module_utils._errors import StorageError
-from ...module_utils.tools.host import HIDDEN
+from ...module_utils.tools.hidden import HIDDEN
 from ..answer import Voice
 from ..oned import Oned
 from ..settings import Settings, remotes

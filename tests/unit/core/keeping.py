@@ -17,7 +17,8 @@ from plugins.module_utils.steps.base import Site, Timeouts
 from plugins.module_utils.steps.store import opened
 from plugins.module_utils.tools import manifest as manifests
 from plugins.module_utils.tools import stack
-from plugins.module_utils.tools.host import HIDDEN, Host
+from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.host import Host
 from plugins.module_utils.tools.repositories import Repository, secrets_of
 from tests.unit.core.cheap_keys import cheapen
 from tests.unit.core.support import MIB, RUN, act, bytes_of, pattern, tool

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from plugins.module_utils.tools.host import HIDDEN
+from plugins.module_utils.tools.hidden import HIDDEN
 from plugins.module_utils.tools.rbd import Access
 from plugins.module_utils.tools.rbd.cluster import Cluster
 from tests.lab import ceph
@@ -203,4 +202,4 @@ def info(volume: str, cluster: ceph.Cluster) -> dict[str, Any]:
 
 def qemu(*words: str | Path) -> None:
     """qemu-img."""
-    subprocess.run(["qemu-img", *map(os.fspath, words)], check=True, capture_output=True, timeout=60)
+    subprocess.run(["qemu-img", *(str(word) for word in words)], check=True, capture_output=True, timeout=60)

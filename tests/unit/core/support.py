@@ -21,7 +21,8 @@ from plugins.module_utils._errors import StorageError
 from plugins.module_utils.drivers.base import Answer, Plan, Request
 from plugins.module_utils.drivers.registry import load
 from plugins.module_utils.steps.base import Site, Step, Timeouts
-from plugins.module_utils.tools.host import HIDDEN, Host
+from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.host import Host
 
 RUN = "abcdef012345"
 MIB = 1 << 20

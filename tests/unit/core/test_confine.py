@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from plugins.module_utils.tools.host import Host, confine
+from plugins.module_utils.tools.files import confine
+from plugins.module_utils.tools.host import Host
 
 FINE = [
     ("{r}/ds/1", "{r}/ds/1/image", "{r}/ds/1/image"),

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.tools import host as tools
-from plugins.module_utils.tools.host import Host, extents
+from plugins.module_utils.tools import copying, host
+from plugins.module_utils.tools.files import extents
+from plugins.module_utils.tools.host import Host
 from tests.unit.core.support import MIB, pattern
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -63,7 +64,7 @@ def no_copy_file_range(*_arguments: object) -> int:
 @pytest.mark.parametrize("way", ["best", "in kernel", "by hand", "hashing"])
 def test_contents_and_holes(tmp_path: Path, name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way != "best":
-        monkeypatch.setattr(tools, "_reflink", without_reflink)
+        monkeypatch.setattr(copying, "_reflink", without_reflink)
     if way == "by hand":
         monkeypatch.setattr(os, "copy_file_range", no_copy_file_range)
     source, part = shaped(tmp_path / "source", name), tmp_path / "part"
@@ -96,7 +97,7 @@ def test_a_file_system_that_cannot_tell_holes(tmp_path: Path, monkeypatch: pytes
         return real(handle, position, how)
 
     monkeypatch.setattr(os, "lseek", cannot)
-    monkeypatch.setattr(tools, "_reflink", without_reflink)
+    monkeypatch.setattr(copying, "_reflink", without_reflink)
     with source.open("rb") as file:
         assert extents(file.fileno(), 100) == [(0, 100)]
     for names in ([], ["md5"]):
@@ -140,7 +141,7 @@ def test_a_file_that_changes_while_it_is_copied(
     tmp_path: Path, change: str, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = shaped(tmp_path / "source", "all data")
-    real = tools._copy_data
+    real = copying.copy_data
 
     def meanwhile(
         reader: int, writer: int, size: int, digests: Sequence[str], passed: Callable[[int], None]
@@ -149,7 +150,7 @@ def test_a_file_that_changes_while_it_is_copied(
         CHANGES[change](source)
         return taken
 
-    monkeypatch.setattr(tools, "_copy_data", meanwhile)
+    monkeypatch.setattr(host, "copy_data", meanwhile)
     with pytest.raises(OSError, match="the file changed while it was read"):
         Host("here").copy(str(source), str(tmp_path / "part"), str(tmp_path), 0, names)
 
@@ -160,17 +161,17 @@ def test_a_file_that_becomes_shorter_before_it_is_read(
 ) -> None:
     """The sizes were looked at, then the end is gone: an error, and no endless loop."""
     source = shaped(tmp_path / "source", "all data")
-    monkeypatch.setattr(tools, "_reflink", without_reflink)
+    monkeypatch.setattr(copying, "_reflink", without_reflink)
     if way == "by hand":
         monkeypatch.setattr(os, "copy_file_range", no_copy_file_range)
-    real = tools.extents
+    real = extents
 
     def meanwhile(handle: int, size: int) -> list[tuple[int, int]]:
         found = real(handle, size)
         os.truncate(source, 1000)
         return found
 
-    monkeypatch.setattr(tools, "extents", meanwhile)
+    monkeypatch.setattr(copying, "extents", meanwhile)
     with pytest.raises(OSError, match="shorter while it was read"):
         Host("here").copy(str(source), str(tmp_path / "part"), str(tmp_path), 0, ["md5"] if way == "hashing" else [])
 
@@ -267,8 +268,8 @@ def test_an_image_is_never_held_in_memory(tmp_path: Path, driver: str) -> None:
 
 @pytest.mark.parametrize("digests", [[], ["md5"]], ids=["in the kernel", "hashed"])
 def test_how_far_it_is_is_told(tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "_SLICE", MIB)
-    monkeypatch.setattr(tools, "_reflink", without_reflink)
+    monkeypatch.setattr(copying, "_SLICE", MIB)
+    monkeypatch.setattr(copying, "_reflink", without_reflink)
     source = tmp_path / "source"
     with open(source, "wb") as file:
         file.write(pattern("begin", 2 * MIB))

@@ -20,7 +20,8 @@ import pytest
 from plugins.module_utils import _run
 from plugins.module_utils._errors import BadCall, Corrupt, Missing, Refused, StorageError
 from plugins.module_utils.tools import digest
-from plugins.module_utils.tools.host import HIDDEN, Host
+from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.host import Host
 from tests.unit.core import chains
 from tests.unit.core.support import (
     CHAINED,

@@ -235,10 +235,10 @@ def test_a_source_that_changes_while_it_is_read(
 def test_a_plain_source_that_changes_while_it_is_read(
     world: World, outside: Path, rate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugins.module_utils.tools import host
+    from plugins.module_utils.tools import copying, host
 
     (outside / "x").write_bytes(pattern("x", 3 * MIB))
-    real = host._copy_data
+    real = copying.copy_data
 
     def copy(*given: object) -> dict[str, str]:
         taken = real(*given)  # type: ignore[arg-type]
@@ -246,7 +246,7 @@ def test_a_plain_source_that_changes_while_it_is_read(
             file.write(b"more")
         return taken
 
-    monkeypatch.setattr(host, "_copy_data", copy)
+    monkeypatch.setattr(host, "copy_data", copy)
     changing(outside / "x", monkeypatch)
     failed(world, outside / "x", StorageError, "changed while it was read", limit_rate=rate)
 

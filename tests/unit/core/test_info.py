@@ -18,7 +18,8 @@ from plugins.module_utils._errors import BadCall, StorageError
 from plugins.module_utils.steps.journal import Journal
 from plugins.module_utils.tools import operations
 from plugins.module_utils.tools.codec import dumps
-from plugins.module_utils.tools.host import HIDDEN, Host
+from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.host import Host
 from plugins.module_utils.tools.progress import Progress
 from tests.unit.core.chains import NAME
 from tests.unit.core.support import CHAINED, MIB, OVERLAID, PLAIN, World, act, tool
@@ -332,7 +333,7 @@ def test_what_cannot_be_looked_at_keeps_nothing_back(world: World, monkeypatch: 
         {"path": str(world.root / "77"), "type": "image", "ds_mad": "fs"},
         {"path": "relative", "type": "image", "ds_mad": "fs"},
         {"path": str(world.images), "type": "image", "ds_mad": "tape"},
-        images(world, settings={"pool": "x"}),
+        images(world, settings={"shelf": "x"}),
         images(world),
     ]
     for module in ("datastores_info", "images_info", "chains_info"):

@@ -15,7 +15,7 @@ from plugins.module_utils._errors import StorageError
 from plugins.module_utils.steps.base import LEAD, restore
 from plugins.module_utils.steps.files import Discard, MakeDirectory, MakeLink, Publish
 from plugins.module_utils.steps.journal import Found, path_of
-from plugins.module_utils.tools.host import HIDDEN
+from plugins.module_utils.tools.hidden import HIDDEN
 from tests.unit.core.cases import CASES, Case
 from tests.unit.core.support import PLAIN, World, act, killed_at, kinds, plan, strings
 

@@ -21,7 +21,8 @@ DOORS = 4
 
 #: Sent to a peer, which has nothing of ours.
 SENT = (
-    *("codec", "wire", "command", "host", "digest", "peer_main", "relay", "operations"),
+    *("codec", "wire", "command", "files", "copying", "hidden", "locks", "sweeping", "host"),
+    *("digest", "peer_main", "relay", "operations"),
     *("pace", "flow", "landing", "stream"),
 )
 

@@ -16,7 +16,8 @@ import pytest
 
 from plugins.module_utils import _run
 from plugins.module_utils._errors import Busy, StorageError
-from plugins.module_utils.tools.host import HIDDEN, LOCKS, Host
+from plugins.module_utils.tools.hidden import HIDDEN, LOCKS
+from plugins.module_utils.tools.host import Host
 from tests.unit.core.support import PLAIN, World, act, child, ended, strings
 
 

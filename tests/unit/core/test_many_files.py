@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.tools.host import HIDDEN
+from plugins.module_utils.tools.hidden import HIDDEN
 from tests.unit.core.support import CHAINED, PLAIN, World, act
 
 Options = Callable[[World], dict[str, Any]]

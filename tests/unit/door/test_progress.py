@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 from plugins.module_utils.steps.journal import Journal
-from plugins.module_utils.tools.host import HIDDEN, Host
+from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.host import Host
 from plugins.module_utils.tools.progress import Progress
 from plugins.plugin_utils import watching
 from plugins.plugin_utils.progress_view import Style, clock_of, line, summary, table
