@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.backed_guest import MB, MODES, Machine, goes_on, machine_of, one_point
+from tests.lab.backed_guest import MB, MODES, QEMU, Machine, goes_on, machine_of, one_point
 from tests.lab.ground import LabGround
 from tests.lab.virt import Hypervisor
 
@@ -199,14 +199,56 @@ def _stock_increment(machine: Machine, number: int) -> None:
     for target, disk in (("vda", 0), ("vdb", 1)):
         export = f"driver=nbd,server.type=unix,server.path={socket},export={target}"
         wanted = f"{export},x-dirty-bitmap=qemu:dirty-bitmap:backup-{target}"
-        extents = json.loads(machine.sh(f"qemu-img map --output=json --image-opts {wanted}"))
-        reads = " ".join(f"-c 'read -q {row['start']} {row['length']}'" for row in extents if not row["data"])
-        file = f"{machine.store}/disk.{disk}.{number}"
-        machine.sh(f"qemu-img create -q -f qcow2 -F raw -b 'nbd+unix:///{target}?socket={socket}' {file}")
-        machine.sh(f"qemu-io -C -f qcow2 {reads} {file}; qemu-img rebase -q -u -f qcow2 -b '' {file}")
+        _pull(machine, f"nbd+unix:///{target}?socket={socket}", wanted, f"{machine.store}/disk.{disk}.{number}")
     machine.hypervisor.virsh("domjobabort", machine.guest.name)
     machine.hypervisor.virsh("checkpoint-delete", machine.guest.name, f"one-{machine.id}-{number - 2}")
     machine.sh(f"rm -rf {machine.folder}/tmp")
+
+
+def _pull(machine: Machine, uri: str, wanted: str, file: str) -> None:
+    """What a bitmap says, by copy on read."""
+    extents = json.loads(machine.sh(f"qemu-img map --output=json --image-opts {wanted}"))
+    reads = " ".join(f"-c 'read -q {row['start']} {row['length']}'" for row in extents if not row["data"])
+    machine.sh(f"qemu-img create -q -f qcow2 -F raw -b '{uri}' {file}")
+    machine.sh(f"qemu-io -C -f qcow2 {reads} {file}; qemu-img rebase -q -u -f qcow2 -b '' {file}")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", MODES)
+def test_stock_goes_on_with_a_chain_of_a_guest_that_was_stopped(machine: Machine, mode: str) -> None:
+    """Stock's commands for a VM that is off, on what two increments of ours left; then ours again, while it runs."""
+    one_point(machine, mode)
+    machine.back_up(mode, 0)
+    machine.scribble(3)
+    machine.guest.destroy()
+    machine.hypervisor.until("the end of QEMU", lambda: not machine.sh(QEMU.format(machine.id)).strip())
+    machine.moments.append({disk: bytes(data) for disk, data in machine.golden.items()})
+    for disk in machine.golden:
+        (_stock_bitmap if mode == "cbt" else _stock_layer)(machine, disk, 2)
+    machine.start_guest()
+    goes_on(machine, mode, 2)
+
+
+def _stock_bitmap(machine: Machine, disk: int, number: int) -> None:
+    path, socket, parent = f"{machine.folder}/disk.{disk}", "/var/tmp/stock.socket", f"one-{machine.id}-{number - 1}"
+    # --fork ends when somebody can connect
+    machine.sh(f"qemu-nbd --fork --pid-file /var/tmp/stock.pid -r -t -k {socket} -f qcow2 -B {parent} {path}")
+    wanted = f"driver=nbd,server.type=unix,server.path={socket},x-dirty-bitmap=qemu:dirty-bitmap:{parent}"
+    _pull(machine, f"nbd+unix:///?socket={socket}", wanted, f"{machine.store}/disk.{disk}.{number}")
+    gone = "while kill -0 $(cat /var/tmp/stock.pid); do sleep 0.05; done 2>/dev/null"
+    machine.sh(f"kill $(cat /var/tmp/stock.pid); {gone}; rm -f {socket}")
+    known = json.loads(machine.sh(f"qemu-img info --output=json {path}"))["format-specific"]["data"]["bitmaps"]
+    for name in [mark["name"] for mark in known if mark["name"] != parent]:
+        machine.sh(f"qemu-img bitmap $(readlink -f {path}) {name} --remove")
+    machine.sh(f"qemu-img bitmap $(readlink -f {path}) one-{machine.id}-{number} --add")
+
+
+def _stock_layer(machine: Machine, disk: int, number: int) -> None:
+    out, snap = f"{machine.store}/disk.{disk}.{number}", f"{machine.folder}/disk.{disk}.snap"
+    machine.sh(f"cd {machine.folder}; top=$(readlink -f disk.{disk}); cp $top {out}; qemu-img commit -q $top; rm $top; "
+               f"qemu-img rebase -q -u -f qcow2 -F qcow2 -b '' {out}; "
+               f"qemu-img create -q -f qcow2 -o backing_fmt=qcow2 -b {snap}/0 {snap}/{number + 1}; "
+               f"ln -sfn disk.{disk}.snap/{number + 1} disk.{disk}")  # fmt: skip
 
 
 def test_what_is_wrong_is_said_and_changes_nothing(machine: Machine) -> None:
