@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DEFAULT = "http://localhost:2633/RPC2"
 #: Longest answer about a pool, in bytes; a single object's document is limited like every other one.
 _POOL = 64 << 20
+#: RAFT/STATE of an oned that has no HA set, and of one that leads it (oned's RaftManager.h).
+_SOLO, _LEADER = 0, 3
 
 
 class Oned:
@@ -80,6 +82,14 @@ class Oned:
     def vms(self) -> _Element:
         """All VMs that are not done, with their whole templates."""
         return self._document("one.vmpool.infoextended", [-2, -1, -1, -1, ""], "the VMs", _POOL)
+
+    def leads(self) -> bool:
+        """Whether this oned does the work of its zone: it is the only one, or those of an HA set follow it.
+
+        One that follows answers like the leader, whom it asks; but drivers run on the leader's machine.
+        """
+        state = documents.number(self._document("one.zone.raftstatus", [], "the HA set"), "STATE", 0)
+        return state in (_SOLO, _LEADER)
 
     def allocate_image(self, name: str, template: str, datastore: int) -> int:
         """Create an image; its id. oned asks the driver for the size before it answers (STAT, contract-ds 3).

@@ -32,9 +32,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--looks", action="store_true", help="also who can look at which datastore, and names of images and VMs"
     )
+    parser.add_argument(
+        "--leads", action="store_true", help="only whether the oned of this machine leads its HA set: yes or no"
+    )
     given = parser.parse_args(arguments)
     try:
         oned = Oned()
+        if given.leads:
+            print("yes" if oned.leads() else "no")
+            return 0
         found = site(oned)
         if given.looks:
             found.update(looks(found, oned.images().findall("IMAGE"), oned.vms().findall("VM")))

@@ -11,7 +11,7 @@ from .allocation import Allocation
 from .managing import Managing
 from .states import VmState
 from .store import NotFoundError, Oned
-from .xmldoc import Element
+from .xmldoc import Element, node, text
 
 AUTHENTICATION = 0x0100
 AUTHORIZATION = 0x0200
@@ -34,6 +34,8 @@ class Api:
 
     def __init__(self, oned: Oned) -> None:
         self._oned = oned
+        #: Its part in an HA set: 0 for none, 2 follows, 3 leads.
+        self.raft = 0
         self._methods: dict[str, Callable[[str, Sequence[object]], Answer]] = {
             "one.vm.info": self._info("virtual machine", lambda number: oned.vm(number).element()),
             "one.image.info": self._info("image", lambda number: oned.image(number).element()),
@@ -51,6 +53,9 @@ class Api:
             "one.datastorepool.info": self._pool("DATASTORE_POOL", lambda: _values(oned.datastores)),
             "one.hostpool.info": self._pool("HOST_POOL", lambda: _values(oned.hosts)),
             "one.templatepool.info": self._template_pool,
+            "one.zone.raftstatus": lambda method, given: _success(
+                node("RAFT", [text("SERVER_ID", -1), text("STATE", self.raft)]).render()
+            ),
             "one.system.version": lambda method, given: _success(oned.settings.version),
         }
 

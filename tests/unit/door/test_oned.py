@@ -19,6 +19,7 @@ import pytest
 
 from plugins.module_utils._errors import BadCall, Missing, NoAccess, StorageError, Unreachable
 from plugins.plugin_utils.oned import Oned
+from plugins.plugin_utils.site_main import main as site_main
 from tests.lab.oned import ApiServer, Datastore, Host, Image, Vm
 from tests.lab.oned import Oned as Store
 from tests.unit.door.support import sentence
@@ -74,6 +75,23 @@ def test_objects(oned: Oned, server: ApiServer) -> None:
         ("one.datastore.info", (100, False)),
         ("one.host.info", (0, False)),
     ]
+
+
+@pytest.mark.parametrize(("part", "leads"), [(0, True), (1, False), (2, False), (3, True)])
+def test_who_leads_an_ha_set(
+    oned: Oned,
+    server: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    part: int,
+    leads: bool,
+) -> None:
+    """One that is alone leads, one that others follow does, and a candidate does not yet."""
+    server.api.raft = part
+    assert oned.leads() == leads
+    monkeypatch.setenv("ONE_XMLRPC", server.url)
+    assert site_main(["--leads"]) == 0
+    assert capsys.readouterr().out == ("yes\n" if leads else "no\n")
 
 
 def test_pools(oned: Oned, server: ApiServer) -> None:
