@@ -11,7 +11,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   pool:
-    description: Pool of new images (C(POOL_NAME)). For O(driver=ceph), as are the options below.
+    description:
+      - Pool of new images and volatile disks (C(POOL_NAME)). For O(driver=ceph), as are the options below.
+      - An image that there is names its pool itself.
     type: str
     default: one
   data_pool:

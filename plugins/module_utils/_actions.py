@@ -380,8 +380,8 @@ ACTIONS: dict[str, Action] = {
             "url_host": _text(""),
         },
     ),
-    "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE, _MONITOR),
-    "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _PEER, _DISK, _FORCE, _MONITOR),
+    "tm_clone": Action("tm", "clone", _COMMON, _SYSTEM, _CEPH, _PEER, _DISK, _FORCE, _MONITOR),
+    "tm_ln": Action("tm", "ln", _COMMON, _SYSTEM, _CEPH, _PEER, _DISK, _FORCE, _MONITOR),
     "tm_mv": Action(
         "tm",
         "mv",
@@ -406,6 +406,7 @@ ACTIONS: dict[str, Action] = {
         "mvds",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _PEER,
         _DATASTORE,
         {
@@ -414,7 +415,15 @@ ACTIONS: dict[str, Action] = {
             "format": _text("raw", choices=_FORMATS),
         },
     ),
-    "tm_delete": Action("tm", "delete", _COMMON, _SYSTEM, _DATASTORE, {"path": _text(required=True)}),
+    "tm_delete": Action(
+        "tm",
+        "delete",
+        _COMMON,
+        _SYSTEM,
+        _CEPH,
+        _DATASTORE,
+        {"path": _text(required=True), "image": _text(""), "persistent": _flag(False)},
+    ),
     "tm_context": Action(
         "tm",
         "context",
@@ -430,6 +439,7 @@ ACTIONS: dict[str, Action] = {
         "mkimage",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _DATASTORE,
         _FORCE,
         _MONITOR,
@@ -445,18 +455,24 @@ ACTIONS: dict[str, Action] = {
         "resize",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _OLD_DISK,
         {"path": _text(required=True), "size": _number(required=True), "sparse": _flag(True)},
     ),
-    "tm_snap_create": Action("tm", "snap_create", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _FORCE),
-    "tm_snap_create_live": Action("tm", "snap_create_live", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _GUEST, _FORCE),
-    "tm_snap_delete": Action("tm", "snap_delete", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, _GUEST),
-    "tm_snap_revert": Action("tm", "snap_revert", _COMMON, _SYSTEM, _OLD_DISK, _OF_DISK, {"linear": _flag(False)}),
+    "tm_snap_create": Action("tm", "snap_create", _COMMON, _SYSTEM, _CEPH, _OLD_DISK, _OF_DISK, _FORCE),
+    "tm_snap_create_live": Action(
+        "tm", "snap_create_live", _COMMON, _SYSTEM, _CEPH, _OLD_DISK, _OF_DISK, _GUEST, _FORCE
+    ),
+    "tm_snap_delete": Action("tm", "snap_delete", _COMMON, _SYSTEM, _CEPH, _OLD_DISK, _OF_DISK, _GUEST),
+    "tm_snap_revert": Action(
+        "tm", "snap_revert", _COMMON, _SYSTEM, _CEPH, _OLD_DISK, _OF_DISK, {"linear": _flag(False)}
+    ),
     "tm_cpds": Action(
         "tm",
         "cpds",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _PEER,
         _OLD_DISK,
         _GUEST,
@@ -468,6 +484,7 @@ ACTIONS: dict[str, Action] = {
         "mkswap",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _DATASTORE,
         _FORCE,
         _MONITOR,
@@ -510,6 +527,6 @@ ACTIONS: dict[str, Action] = {
             "repository_path": _text(""),
         },
     ),
-    "tm_monitor": Action("tm", "monitor", _COMMON, _DATASTORE, {"vm_disks": _flag(True)}),
+    "tm_monitor": Action("tm", "monitor", _COMMON, _CEPH, _DATASTORE, {"vm_disks": _flag(True)}),
     "tm_monitor_ds": Action("tm", "monitor_ds", _COMMON, _DATASTORE),
 }

@@ -24,6 +24,9 @@ description:
     directory C(disk.<n>.snap) lies also a link of that name to C(.), by which layers name each other. Any other
     disk is one file. The layouts are those of OpenNebula's own drivers, so each can work on what the other
     made.
+  - With O(driver=ceph) the disk is a volume C(<image>-<vm>-<disk>) beside the image, and stands on the image's
+    protected snapshot C(snap), which is taken when it is not there. Nothing of it lies in the directory. Of an
+    image in RBD's first format the disk is a copy.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:
@@ -33,6 +36,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
   - one_storage.drivers.peer
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.disk
   - one_storage.drivers.force

@@ -20,6 +20,7 @@ description:
   - With O(running=true) the disk is copied by libvirt while the guest writes. The image has it as it was at one
     moment, for which the guest is held, see O(quiesce). A copy that is not finished ends when this action does.
   - A snapshot is saved like that of a disk at rest, because nobody writes to it.
+  - With O(driver=ceph) the disk, or a snapshot of it, is copied to a volume that stands on nothing.
   - The lead is the host that has the disk for O(driver=qcow2) and O(driver=shared), without a peer. For
     O(driver=ssh) it is the front-end, and the peer is the node.
 author:
@@ -29,6 +30,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
   - one_storage.drivers.peer
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
   - one_storage.drivers.guest

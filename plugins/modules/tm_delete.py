@@ -19,6 +19,10 @@ description:
     there is no way back. A run that is killed in between is completed by the next one. Where the datastore is
     too full even for a journal, they are deleted in their place.
   - What is gone is a success.
+  - With O(driver=ceph) the disk's volume goes, with its snapshots and what reverts left of it. With
+    O(ceph_trash=true) it goes to the pool's trash, on its own feet. The image's snapshot C(snap) goes with the last
+    clone. A volume that is open is waited for until O(lock_timeout) is over, and never removed. With the directory
+    goes the volume C(one-sys-<vm>-checkpoint) too.
   - The lead is the node that has the files, which is the front-end for a virtual machine that is stopped or
     undeployed. There is no peer.
 author:
@@ -27,8 +31,19 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
 options:
+  image:
+    description:
+      - The volume of the image that the disk was made from, for O(driver=ceph), C(SOURCE) of the disk. Empty for a
+        volatile disk.
+    type: str
+    default: ''
+  persistent:
+    description: Whether the disk is the image itself, for O(driver=ceph). Then nothing is deleted.
+    type: bool
+    default: false
   datastore:
     description: Directory of the system datastore.
     type: str

@@ -21,6 +21,8 @@ description:
     does it, and M(one_storage.drivers.tm_mvds) brings it back at the end.
   - With O(driver=qcow2) or O(driver=shared) and O(system_driver=ssh) the node copies the image, with its
     snapshots, from the image datastore to its own storage.
+  - With O(driver=ceph) the disk is the image's volume itself. Its snapshot C(snap) is removed, on which clones
+    stood, as it would be out of date as soon as the machine writes. It is refused when a clone still stands on it.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:
@@ -30,6 +32,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
   - one_storage.drivers.peer
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.disk
   - one_storage.drivers.force

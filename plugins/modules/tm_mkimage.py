@@ -15,6 +15,8 @@ description:
     such a disk starts, or one is attached.
   - The disk is one file, without layers, and takes no space until it is written to. A file system is made in a
     raw disk, which is converted when O(format) is V(qcow2).
+  - With O(driver=ceph) the disk is the volume C(one-sys-<vm>-<disk>) in O(pool). A file system is made in a file
+    first.
   - The lead is the node. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -22,6 +24,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.filesystem
   - one_storage.drivers.force

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Makes a raw disk that is a swap area with the label C(swap). OpenNebula calls this action when a virtual
     machine with such a disk starts, or one is attached.
+  - With O(driver=ceph) the disk is the volume C(one-sys-<vm>-<disk>) in O(pool).
   - The lead is the node. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -20,6 +21,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.force
   - one_storage.drivers.monitor

@@ -28,12 +28,15 @@ description:
     with M(one_storage.drivers.tm_monitor_ds).
   - The wrapper that OpenNebula calls sends the sizes of disks to C(monitord), as datagrams, where its
     C(monitord.conf) is found. The module itself sends nothing.
+  - With O(driver=ceph) the totals are those of O(pool), and each disk has the size of the objects that its volume
+    has of its own. Volumes with C(fast-diff) are measured without looking at each object.
   - The lead is the front-end, or a host of the datastore's C(BRIDGE_LIST). There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
   - one_storage.drivers.attributes.looking
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
 options:
   datastore:

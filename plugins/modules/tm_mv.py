@@ -24,6 +24,7 @@ description:
   - Layers that name their backing file by its whole path get a relative name when the path changes.
   - When the source is gone, a repeated call succeeds only if the destination is the directory that the first call made
     of it, as its receipt C(.one_storage/vm-<id>.arrived) in the datastore shows. Else it fails and names both.
+  - With O(driver=ceph) the directory is sent to the other host too. Disks are volumes that all hosts reach.
   - The lead is the destination for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh), and
     with O(system_driver=ssh), it is the front-end if that is one of the two hosts, else the source, and the
     peer is the other.

@@ -20,6 +20,7 @@ description:
   - The image keeps its old content until the new one is complete, on disk and proven by its hashes. There is
     never half an image. The disk stays on the node until the virtual machine's directory is deleted, so that a
     repeated call finds it.
+  - With O(driver=ceph) there is nothing to do either.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:
@@ -29,6 +30,7 @@ extends_documentation_fragment:
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
   - one_storage.drivers.peer
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
 attributes:
   idempotent:

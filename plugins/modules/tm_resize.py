@@ -15,6 +15,7 @@ description:
   - The file that is written to is grown where it lies. Snapshots keep their size.
   - A disk is never made smaller. A failure gives it its old size back.
   - With O(running=true) there is nothing to do, because the hypervisor itself grows the disk then.
+  - With O(driver=ceph) that is the disk's volume.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -22,6 +23,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
 options:

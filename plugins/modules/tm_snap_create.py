@@ -25,6 +25,7 @@ description:
     not the format that was declared is an error.
   - It is for disks at rest. With O(running=true) it fails with the code V(unsupported), because a guest would write
     meanwhile.
+  - With O(driver=ceph) a snapshot C(n) is the protected snapshot C(n) of the disk's volume.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -32,6 +33,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
   - one_storage.drivers.force

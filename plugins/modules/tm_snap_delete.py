@@ -25,6 +25,8 @@ description:
     by libvirt and while it runs. All the rest goes as with a disk at rest. What is pulled up includes the layers
     between the two, which stay as they are for their own snapshots.
   - A pull that still runs, of an action that was killed, is waited for.
+  - With O(driver=ceph) a snapshot that something was reverted to, or cloned from, cannot be deleted. What a revert
+    retired goes with its last snapshot, and is renamed before that.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -32,6 +34,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
   - one_storage.drivers.guest

@@ -21,6 +21,9 @@ description:
   - The disk gets the size that it had at the time.
   - It is for disks at rest. With O(running=true) it fails with the code V(unsupported), because a guest would write
     meanwhile.
+  - With O(driver=ceph) a clone of the snapshot takes the place of the disk's volume, which is renamed to
+    C(<volume>-<ids>) for the sake of its snapshots, the ids separated by colons. A volume that is open is waited
+    for until O(lock_timeout) is over.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -28,6 +31,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
   - one_storage.drivers.old_disk
 attributes:

@@ -77,6 +77,7 @@ class Qcow2Ssh(Qcow2):
     idle = Ssh.idle
     claims_mv = Ssh.claims_mv
     mv = Ssh.mv
+    marker_at = staticmethod(Ssh.marker_at)
 
     def claims_mvds(self, options: dict[str, Any]) -> list[Claim]:
         disk = Disk(options["source"], options["datastore"])

@@ -77,6 +77,12 @@ def _tm_local() -> Driver:
     return Local()
 
 
+def _tm_ceph() -> Driver:
+    from .ceph_vm import CephVms
+
+    return CephVms()
+
+
 def _tm_qcow2_ssh() -> Driver:
     from .qcow2_ssh import Qcow2Ssh
 
@@ -95,6 +101,7 @@ DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("tm", "shared", ""): _tm_shared,
     ("tm", "ssh", ""): _tm_ssh,
     ("tm", "local", ""): _tm_local,
+    ("tm", "ceph", ""): _tm_ceph,
     ("tm", "qcow2", "ssh"): _tm_qcow2_ssh,
     ("tm", "shared", "ssh"): _tm_qcow2_ssh,
 }

@@ -173,7 +173,7 @@ class Ssh(Backups, Restoring, MigratingOver, LiveSavingOver, VmMonitor):
             *own_names(request, source, destination, part, origin, to),
             arrival.note(part),
             PublishForGood(to, part, destination, new, aside, "directory"),
-            *marker(request, new, to),
+            *self.marker_at(request, new, to),
         ]
         here = request.shop(claims[-1])
         steps += forget_arrival(request, origin, source, here)
@@ -183,7 +183,12 @@ class Ssh(Backups, Restoring, MigratingOver, LiveSavingOver, VmMonitor):
     def marker_there(self, request: Request) -> list[Step]:
         """The host that gets a VM monitors it itself (contract-tm 5.4)."""
         way = Way(request.options)
-        return marker(request, way.new, way.to)
+        return self.marker_at(request, way.new, way.to)
+
+    @staticmethod
+    def marker_at(request: Request, datastore: str, where: str) -> list[Step]:
+        """Steps that say who monitors a datastore that got a VM."""
+        return marker(request, datastore, where)
 
     # ------------------------------------------------------------ mvds
 

@@ -8,7 +8,11 @@ a rename sets aside what goes. Ids of volumes are the evidence: a name may have 
 
 from __future__ import annotations
 
-from .._errors import StorageError
+import errno
+import time
+
+from .._errors import Busy, StorageError
+from ..tools.command import going_on
 from ..tools.rbd import UNFINISHED
 from .base import LEAD, Site, Step
 
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from ..tools.rbd.cluster import Cluster
+
+
+#: Attempts to clone a snapshot that others take away.
+_TRIES = 20
 
 
 def shown_volume(pool: str, name: str, snapshot: str = "") -> str:
@@ -112,6 +120,31 @@ class CloneVolume(NewVolume):
         cluster.ask("clone", pool=pool, name=name, snapshot=self.snapshot, **more)
         if self.size:
             self.ask(site, "resize", size=self.size)
+
+
+class CloneImage(CloneVolume):
+    """Make a VM's disk that stands on an image's snapshot for clones, which every VM of that image shares.
+
+    Whoever deletes the last clone removes the snapshot, perhaps at this very moment: then it is taken again.
+    """
+
+    kind: ClassVar[str] = "clone-image"
+
+    def do(self, site: Site) -> None:
+        import errno
+
+        pool, name = self.source
+        for _try in range(_TRIES):
+            try:
+                super().do(site)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EINVAL):
+                    raise
+                lost = error
+            site.volumes().ask("snapshot", pool=pool, name=name, snapshot=self.snapshot)
+            site.volumes().ask("protect", pool=pool, name=name, snapshot=self.snapshot)
+        raise lost
 
 
 class CopyVolume(NewVolume):
@@ -216,6 +249,8 @@ class PublishVolume(VolumeStep):
 
     def do(self, site: Site) -> None:
         cluster = site.volumes()
+        if self.aside and self.old:
+            leave_alone(site, self.pool, self.name)
         if self.label:
             cluster.ask("set_label", pool=self.pool, name=self.part, text=self.label)
         if self.aside and self.old:
@@ -269,8 +304,16 @@ class DiscardVolume(VolumeStep):
         return there is None or bool(self.id and there["id"] != self.id)
 
     def do(self, site: Site) -> None:
-        if self.name != self.aside:
+        leave_alone(site, self.pool, self.name)
+        if self.name == self.aside:
+            return
+        try:
             self.ask(site, "rename", new=self.aside)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # a full pool has no room for another name, and must still be able to give space back
+            purge(site.volumes(), self.pool, self.name)
 
     def undo(self, site: Site) -> None:
         cluster = site.volumes()
@@ -305,6 +348,7 @@ class TrashVolume(VolumeStep):
         return there is None or bool(self.id and there["id"] != self.id)
 
     def do(self, site: Site) -> None:
+        leave_alone(site, self.pool, self.name)
         self.ask(site, "discard")
 
     def undo(self, site: Site) -> None:
@@ -451,6 +495,51 @@ class ForgetSnapshot(VolumeStep):
         return self.shown(self.snapshot), "absent"
 
 
+class ReleaseBase(VolumeStep):
+    """Remove an image's snapshot for clones once the action is over, unless something stands on it.
+
+    It is taken again for the next clone, so there is nothing to undo.
+    """
+
+    kind: ClassVar[str] = "release-base"
+
+    def __init__(self, pool: str, name: str, snapshot: str) -> None:
+        super().__init__(pool, name)
+        self.snapshot = snapshot
+
+    def words(self) -> str:
+        return f"remove {self.shown(self.snapshot)} if nothing stands on it any more"
+
+    def done(self, site: Site) -> bool:
+        return snapshot_of(site.volumes(), self.pool, self.name, self.snapshot) is None
+
+    def do(self, site: Site) -> None:
+        """Nothing yet: what goes still stands on it."""
+
+    def ended(self, site: Site) -> None:
+        try:
+            if not self.done(site) and not self.ask(site, "children", snapshot=self.snapshot):
+                self.ask(site, "forget", snapshot=self.snapshot)
+        except OSError:
+            # others clone it, or remove it, in this moment; where it stays, the next clone uses it
+            pass
+
+
+class DropVolume(VolumeStep):
+    """Delete a volume that nobody needs; one that cannot be deleted is told of, and is no failure."""
+
+    kind: ClassVar[str] = "drop-volume"
+
+    def words(self) -> str:
+        return f"delete the volume {self.shown()}"
+
+    def do(self, site: Site) -> None:
+        try:
+            purge(site.volumes(), self.pool, self.name)
+        except OSError as error:
+            site.warn(f"The volume {self.shown()} is left: {error.strerror}")
+
+
 # -------------------------------------------------------------------- looking
 
 
@@ -467,6 +556,26 @@ def snapshot_of(cluster: Cluster, pool: str, name: str, snapshot: str) -> dict[s
         if found["name"] == snapshot:
             return dict(found)
     return None
+
+
+def leave_alone(site: Site, pool: str, name: str) -> None:
+    """``Busy`` when somebody has a volume open, and does not close it before the action's data may stall no longer.
+
+    Who died has it open for half a minute yet, as the cluster sees it.
+    """
+    until, pause = time.monotonic() + site.timeouts.stall, 0.05
+    while True:
+        volume = site.volumes().look(pool, name)
+        if volume is None or not volume["watchers"]:
+            return
+        if time.monotonic() >= until:
+            raise Busy(
+                f"The volume {shown_volume(pool, name)} is still open at {', '.join(volume['watchers'])}",
+                todo="end what uses it, then run it again",
+            )
+        going_on()
+        time.sleep(pause)
+        pause = min(2 * pause, 1)
 
 
 def purge(cluster: Cluster, pool: str, name: str) -> None:
