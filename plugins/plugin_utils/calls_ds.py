@@ -131,7 +131,8 @@ def _cp(context: Context, data: Data) -> dict[str, Any]:
     convert = yes(data.setting("CONVERT", "yes")) and not data.files() and number(image, "TYPE", 0) != CDROM
     counted = not data.setting("LIMIT_IMAGE_SIZE", "yes").lower().startswith("n")
     source, access = need(image, "PATH"), data.access(context.settings.root)
-    if source.startswith(("rsync", "restic")):
+    # however it is spelt: else a helper of stock's would read it, and ask nobody
+    if source.lower().startswith(("rsync", "restic")):
         from ..module_utils.tools.sources import rate_of
         from .backup_reader import may_read
         from .repositories import store_of

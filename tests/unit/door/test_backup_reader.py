@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from plugins.module_utils._errors import BadCall, Missing, NoAccess, StorageError
+from plugins.module_utils.tools.sources.backup import is_backup
+from plugins.plugin_utils import calls_ds
 from plugins.plugin_utils.backup_reader import may_read
 from plugins.plugin_utils.calls import Context
 from plugins.plugin_utils.oned import Oned
@@ -19,6 +21,7 @@ from tests.lab.oned import ApiServer, Image, ImageType
 from tests.lab.oned import Oned as Store
 from tests.lab.oned.common import Permissions
 from tests.unit.door.support import sentence
+from tests.unit.door.test_calls_ds import stdin
 
 BOB, EVE = 7, 8
 RSYNC = "rsync://108//0:aaaaaa,1:bbbbbb/ds/108/5/bbbbbb/disk.0.1"
@@ -105,6 +108,22 @@ def test_nothing_is_had_by_guessing(context: Context, url: str, kind: type[Stora
     with pytest.raises(kind) as caught:
         may_read(context, url, image(BOB, "bob"))
     assert sentence(caught.value)
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda scheme: f"{scheme}+other", lambda scheme: f"{scheme}+rbd"])
+def test_a_scheme_that_is_spelt_otherwise_is_no_way_around(
+    context: Context, server: ApiServer, change: Callable[[str], str]
+) -> None:
+    """oned's image says it, and DS cp would hand what it does not know to stock's helper for the scheme."""
+    scheme, rest = RSYNC.split(":", 1)
+    made = image(EVE, "eve")
+    etree.SubElement(made, "PATH").text = f"{change(scheme)}:{rest}"
+    store = "<DATASTORE><ID>1</ID><DS_MAD>fs</DS_MAD><BASE_PATH>/ds/1</BASE_PATH></DATASTORE>"
+    with stdin(f"<D>{etree.tostring(made, encoding='unicode')}{store}</D>".encode()):
+        call = calls_ds.call("fs", "cp", ["0"])
+    with pytest.raises((NoAccess, BadCall)) as caught:
+        call.complete(context, True)
+    assert is_backup(f"{change(scheme)}:{rest}") and sentence(caught.value)
 
 
 def test_what_oned_was_told_is_the_same_datastore(context: Context) -> None:

@@ -47,6 +47,7 @@ class BackupUrl:
         # the path may begin with one slash or two (contract-ds 14, row 19)
         store, job, chain, path = [*rest.split("/", 3), "", "", ""][:4]
         self._url = url
+        scheme = scheme.lower()
         self.ceph = scheme.endswith("+rbd")
         self.kind = scheme.partition("+")[0]
         if scheme not in SCHEMES or not path:
@@ -101,8 +102,8 @@ class BackupUrl:
 
 
 def is_backup(url: str) -> bool:
-    """Whether a source is one out of a backup."""
-    return url.partition("://")[0] in SCHEMES and not url.startswith("/")
+    """Whether a source is one out of a backup, or would be taken for one by a helper of stock's."""
+    return url.partition("://")[0].partition("+")[0].lower() in _REFERENCE and not url.startswith("/")
 
 
 class BackupSource(RecordSource):
