@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd")
+POOLS = ("one", "one2", "one_ec")
 #: Seconds until the cluster has to be healthy.
 LIMIT = 90.0
 
@@ -174,10 +175,10 @@ class Cluster:
         self._run("ceph-osd", *self._server, "-i", "0", "--mkfs", "--osd-uuid", number)
         self._spawn("osd.0", ["ceph-osd", *self._server, "-f", "-i", "0"])
         self.ceph("osd", "set-require-min-compat-client", "luminous")
-        for pool in ("one", "one2", "one_ec"):
+        for pool in POOLS:
             self.ceph("osd", "pool", "create", pool, "4", "4")
             self.ceph("osd", "pool", "application", "enable", pool, "rbd")
-        pools = ", ".join(f"profile rbd pool={pool}" for pool in ("one", "one2", "one_ec"))
+        pools = ", ".join(f"profile rbd pool={pool}" for pool in POOLS)
         self._key("client.oneadmin", "ceph.client.oneadmin.keyring", "mon", "profile rbd", "osd", pools)
         self.keyfile.write_text(self.ceph("auth", "print-key", "client.oneadmin"))
         self.wait_healthy()
@@ -188,7 +189,9 @@ class Cluster:
         said = ""
         while time.monotonic() < until:
             said = self.ceph("health").strip()
-            if said == "HEALTH_OK":
+            # its figures come a little later
+            known = json.loads(self.ceph("df", "detail", "--format", "json"))["pools"]
+            if said == "HEALTH_OK" and all(pool["stats"]["max_avail"] for pool in known) and len(known) >= len(POOLS):
                 return
             time.sleep(0.2)
         raise TimeoutError(f"the cluster is not healthy after {limit:g} s: {said}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .._errors import Corrupt, Missing, Refused, Unsupported, one_line
+from .._errors import Corrupt, Missing, Refused, StorageError, Unsupported, one_line
 from ..steps.base import LEAD
 from ..steps.claim import POOL, Claim
 from ..tools.rbd import Access, unfinished, volume_of
@@ -112,7 +112,9 @@ def pool_totals(request: Request, pool: str) -> dict[str, int]:
     found = request.site.volumes().ask("figures")
     stats = next((one["stats"] for one in found.get("pools", []) if one.get("name") == pool), None)
     if stats is None:
-        raise Missing(f"The cluster has no pool '{one_line(pool, 60)}'", request.site.lead.name)
+        # which says so when there is no such pool
+        request.site.volumes().ask("read", pool=pool, entry="")
+        raise StorageError(f"The cluster has no figures of the pool '{one_line(pool, 60)}' yet", request.site.lead.name)
     used = int(stats["stored"]) or int(stats["bytes_used"])
     free, quota = int(stats["max_avail"]), int(stats.get("quota_bytes", 0))
     if quota:

@@ -42,7 +42,8 @@ class CephSnapshots(CephImages):
         """
         pool, name = volume_of(request["source"])
         members, run = family(request.site.volumes(), pool, name), request.site.run
-        if request.ran:
+        if request.ran or (members and not any(numbered(member) for member in members)):
+            # without any snapshot there is nothing to flatten, or no more
             return Answer(source=request["source"])
         current, holder = found(members, pool, name, str(request["snapshot"]))
         refuse_foreign(members, pool, name, "flattened")

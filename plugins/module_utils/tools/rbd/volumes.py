@@ -131,7 +131,9 @@ class Volumes:
         try:
             self.rbd.RBD().remove(self.cluster.pool(pool), name, on_progress=self.passed)
         except self.rbd.ImageNotFound:
-            pass
+            # librbd says so too when a full pool has no room for the list of what it is deleting
+            if name in self.names(pool):
+                raise OSError(errno.ENOSPC, "the pool is too full to delete its first volume") from None
 
     def resize(self, pool: str, name: str, size: int, shrink: bool = False) -> None:
         """Change a volume's size."""
