@@ -59,6 +59,8 @@ class Call:
     :ivar bridges: hosts that can reach the datastore when the front-end cannot (BRIDGE_LIST); one of them leads.
     :ivar origins: the same of the datastore that a clone is made from.
     :ivar turn: number that decides which of them.
+    :ivar away: hosts that reach a disk which no directory of the front-end's has, when the front-end is the host in the
+        arguments; none when it is to lead all the same.
     :ivar others: calls other drivers that have a part in it, before the action; given the driver's own name.
     """
 
@@ -79,6 +81,7 @@ class Call:
         self.others = others
         self.bridges = bridges or []
         self.origins = origins or []
+        self.away: Callable[[Context], list[str]] | None = None
         self.turn = turn
         self.asks = asks or []
         self.action = action

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _FILE = "datastore/ceph/ceph.conf"
 
 
-def ceph_options(settings: Settings, element: _Element, where: str) -> dict[str, Any]:
+def ceph_options(settings: Settings, elements: list[_Element], where: str) -> dict[str, Any]:
     """Options of the driver ``ceph`` out of attributes of a datastore's template, or of a VM's disk.
 
-    :param element: what has the attributes as its children.
+    :param elements: what has the attributes as its children; the first that has one counts.
     :param where: whose they are, for sentences.
     """
 
     def attribute(name: str) -> str:
-        return text(element, name).strip()
+        return next((found for element in elements if (found := text(element, name).strip())), "")
 
     def either(name: str) -> str:
         return attribute(name) or settings.stock(_FILE, name).strip()

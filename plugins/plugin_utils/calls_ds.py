@@ -302,7 +302,7 @@ def _more(mad: str, action: str, context: Context, data: Data) -> dict[str, Any]
         return {}
     from .calls_ceph import ceph_options
 
-    return ceph_options(context.settings, template, f"Datastore {text(data.store, 'ID', '?')}")
+    return ceph_options(context.settings, [template], f"Datastore {text(data.store, 'ID', '?')}")
 
 
 def reply(action: str) -> Callable[[Voice, dict[str, Any]], None]:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 25
 
 
-def monitor(given: list[str]) -> Call:
-    """``tm/<mad>/monitor DATASTORE_ID``, with the document on stdin, which has to be read in any case (13)."""
+def monitor(given: list[str], volumes: bool = False) -> Call:
+    """``tm/<mad>/monitor DATASTORE_ID``, with the document on stdin, which has to be read in any case (13).
+
+    :param volumes: whether the disks are volumes of a pool, which the document tells how to reach.
+    """
     (store,) = arguments("monitor", given, "DATASTORE_ID", optional=1)
     data = read_stdin()
     # storage that is each host's own has nothing to ask of the document, and none is fine
@@ -35,8 +38,15 @@ def monitor(given: list[str]) -> Call:
         name = identifier(store, "datastore") if store else number(element, "ID")
         refuse(element, f"Datastore {name}", ("NFS_AUTO_ENABLE",))
         location = text(document, "DATASTORE_LOCATION").strip()
+        template = element.find("TEMPLATE")
+        reached: dict[str, Any] = {}
+        if volumes:
+            from .calls_ceph import ceph_options
+
+            reached = ceph_options(context.settings, [] if template is None else [template], f"Datastore {name}")
         return {
             **context.settings.common(),
+            **reached,
             "datastore": os.path.join(location, str(name)) if location else need(element, "BASE_PATH"),
             "vm_disks": number(document, "MONITOR_VM_DISKS", 0) > 0,
         }

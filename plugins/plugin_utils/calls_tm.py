@@ -64,16 +64,21 @@ class Place:
 
 
 def image_path(argument: str) -> str:
-    """The path of an image: bare, or with the front-end's name before it (contract-tm 11)."""
+    """The path of an image, or the name of a volume: bare, or with the front-end's name before it (contract-tm 11)."""
     host, colon, path = argument.partition(":")
-    if colon and path.startswith("/") and "/" not in host:
-        return clean_path(path, "image")
-    return clean_path(argument, "image")
+    source = path if colon and "/" in path and "/" not in host else argument
+    return source if _is_volume(source) else clean_path(source, "image")
+
+
+def _is_volume(source: str) -> bool:
+    """Whether an image's SOURCE is ``<pool>/<volume>``; what it may be in full its driver knows."""
+    pool, slash, name = source.partition("/")
+    return bool(pool and slash and name) and "/" not in name and ".." not in (pool, name) and source.isprintable()
 
 
 def rerooted(image: str, disk: Place, here: bool) -> str:
     """The image as the lead sees it: on a node, datastores may lie elsewhere (contract-tm 7.2)."""
-    if here:
+    if here or not image.startswith("/"):
         return image
     folder = os.path.basename(os.path.dirname(image))
     return os.path.join(os.path.dirname(disk.root), folder, os.path.basename(image))
@@ -379,9 +384,13 @@ _CALLS: dict[str, Callable[[list[str]], Call]] = {
 }
 
 
-def call(action: str, given: list[str]) -> Call:
+def call(action: str, given: list[str], mad: str = "", system: str = "") -> Call:
     """The call of ``tm/<mad>/<action>[.<system mad>] ARGUMENTS``."""
     found = _CALLS.get(action)
     if found is None:
         raise Unsupported(f"{action}: Operation not supported")
+    if mad == "ceph":
+        from .calls_tm_ceph import of_volumes
+
+        return of_volumes(found, action, given, bool(system))
     return found(given)

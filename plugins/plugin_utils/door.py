@@ -64,7 +64,7 @@ class Wrapper:
             return calls_ds.call(self.driver, self.action, arguments)
         from . import calls_tm
 
-        return calls_tm.call(self.action, arguments)
+        return calls_tm.call(self.action, arguments, self.driver, self.system)
 
 
 def main(path: str, arguments: list[str]) -> int:
@@ -192,6 +192,8 @@ def _say_constant(voice: Voice, action: str, values: dict[str, Any], nothing: li
 
 def _bridges(call: Call, settings: Settings) -> tuple[str, str]:
     """The bridge that leads, and the one that has the origin of a clone; empty without bridges."""
+    if call.away and Placement("node", call.hosts, settings, "tm").here:
+        call.bridges = call.away(Context(_oned(settings), settings))
     if not call.bridges and not call.origins:
         return "", ""
     from .bridges import route

@@ -91,7 +91,9 @@ class CephDiskSnapshots(CephDisks):
         if not request.ran:
             closed(request, pool, [name])
         snapshot = str(snapshot_id(request))
-        reply = revert(request, pool, name, snapshot, request["data_pool"])
+        # its data stay in the pool where they are
+        data_pool = request["data_pool"] or str(needed(request.site.volumes(), pool, name)["data_pool"])
+        reply = revert(request, pool, name, snapshot, data_pool)
         return Answer(path=request["path"], snapshot=snapshot) if isinstance(reply, Answer) else reply
 
     # ------------------------------------------------------------ cpds

@@ -435,7 +435,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("clone", [IMAGE, "h:/ds/105/4/disk.²"], "The disk '/ds/105/4/disk.²' is not in a VM's directory of a datastore"),
     ("clone", [IMAGE, f"h:/105/{'4' * 11}/disk.0"], f"The disk '/105/{'4' * 11}/disk.0' is {OUTSIDE}"),
     ("clone", [IMAGE, "h:/ds/105/4/disk.0.snap/0"], f"The disk '/ds/105/4/disk.0.snap/0' is {OUTSIDE}"),
-    ("clone", ["ceph:pool/image", DISK], "The image 'ceph:pool/image' is not an absolute path"),
+    ("clone", ["ceph:pool/image/x", DISK], "The image 'pool/image/x' is not an absolute path"),
     ("clone", ["", DISK], "The image '' is not an absolute path"),
     ("clone", ["fe:/ds/100/../../etc/x", DISK], "The image '/ds/100/../../etc/x' contains '..'"),
     ("mvds", [DISK, "fe:image"], "The image 'fe:image' is not an absolute path"),
