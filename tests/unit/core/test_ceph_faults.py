@@ -17,7 +17,7 @@ import pytest
 
 from plugins.module_utils import _run
 from plugins.module_utils._errors import Busy, DeadlineOver, NoSpace, StorageError
-from plugins.module_utils.tools.host import HIDDEN
+from plugins.module_utils.tools.hidden import HIDDEN
 from tests.unit.core.pools import Pools, connection, image, qemu
 from tests.unit.core.support import MIB, act, child, ended, killed_at, pattern
 
