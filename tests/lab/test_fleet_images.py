@@ -179,7 +179,7 @@ def test_a_call_that_oned_refuses(fleet: Fleet, images: list[Image], method: str
 
 
 @pytest.mark.parametrize(
-    "number", [one if one in (2, 6) else pytest.param(one, marks=pytest.mark.full) for one in range(9)]
+    "number", [one if one in (2, 8) else pytest.param(one, marks=pytest.mark.full) for one in range(9)]
 )
 @pytest.mark.parametrize("images", [1], indirect=True)
 def test_killed_before_any_call(fleet: Fleet, images: list[Image], number: int) -> None:
@@ -201,6 +201,8 @@ def test_killed_before_any_call(fleet: Fleet, images: list[Image], number: int) 
     move(fleet, "--apply")
     assert state(fleet) == before
     assert there(fleet) == 1
+    [row] = move(fleet)["images"]
+    assert (row["id"], row["new"]) == (images[0].id, *[one.id for one in fleet.ground.oned.images.values()])
 
 
 @pytest.mark.parametrize("images", [1], indirect=True)

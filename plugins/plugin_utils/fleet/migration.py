@@ -193,9 +193,10 @@ class Migration:
 
     def _end(self, api: Api, ident: int, copy: int) -> int:
         made = api.image(copy)
+        # before the mark: no later run comes here once a copy is done, and a kill between them would lose the record
+        self._records.add(what="moved", old=ident, new=copy, name=text(made, "NAME"))
         if text(made, f"TEMPLATE/{STATE}") != "done":
             api.describe_image(copy, {STATE: "done"})
-        self._records.add(what="moved", old=ident, new=copy, name=text(made, "NAME"))
         return copy
 
 
