@@ -36,7 +36,6 @@ def molecule(*arguments: str, folder: Path, seconds: float = 60) -> str:
 
 
 def test_molecule_runs_and_knows_every_scenario(tmp_path: Path) -> None:
-    assert "26.10.0" in molecule("--version", folder=tmp_path)
     known = yaml.safe_load(molecule("list", "--format", "yaml", folder=tmp_path))
     assert {one["Scenario Name"] for one in known} == set(SCENARIOS) >= {"default", "mixed_builds"}
     assert {one["Driver Name"] for one in known} == {"default"}

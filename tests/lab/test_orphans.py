@@ -83,7 +83,7 @@ def vms(fleet: Fleet) -> None:
     fleet.life.undeploy(last - 1).check()
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.full)])
 def test_the_report_is_exact_and_quick(fleet: Fleet, count: int) -> None:
     fleet.images(count)
     vms(fleet)
