@@ -164,18 +164,18 @@ class Cluster:
 
     # ---------------------------------------------------------------- locks
 
-    def lock(self, pool: str, key: str, holder: dict[str, Any]) -> list[dict[str, Any]]:
-        """Become one of the holders, or find out who stands in the way."""
+    def lock(self, pool: str, key: str, holder: dict[str, Any]) -> dict[str, Any]:
+        """Become one of the holders of a lock, if its others let us: ``held``, and these ``others``."""
         entry = f"lock/{key}"
         while True:
             before = self.read(pool, entry)
             holders: list[dict[str, Any]] = json.loads(before) if before else []
             if holders and not (holder["shared"] and all(other["shared"] for other in holders)):
-                return holders
+                return {"held": False, "others": holders}
             holder.update(address=self.address, at=int(time.time()), beat=0)
             if self.write_entry(pool, entry, json.dumps([*holders, holder]), before):
                 self.adopt(pool, key, holder["id"])
-                return []
+                return {"held": True, "others": holders}
 
     def adopt(self, pool: str, key: str, number: str) -> None:
         """From now on give signs of life for a lock."""

@@ -187,17 +187,18 @@ class Cluster:
         seen: dict[tuple[str, int, str], float] = {}
         until, pause = time.monotonic() + wait, 0.01
         while True:
-            others = self.ask("lock", pool=pool, key=key, holder=holder)
-            if not others:
+            found = self.ask("lock", pool=pool, key=key, holder=holder)
+            if found["held"]:
                 self._held[(pool, key)] = (number, shared)
-                return
             now = time.monotonic()
             dead = False
-            for other in others:
+            for other in found["others"]:
                 first = seen.setdefault((other["id"], other["beat"], other["address"]), now)
                 if _is_dead(other) or now - first >= _LEASE or time.time() - other["at"] >= _LONG_DEAD:
                     self.ask("unlock", pool=pool, key=key, number=other["id"])
                     dead = True
+            if found["held"]:
+                return
             if dead:
                 continue
             if now >= until:
