@@ -107,12 +107,11 @@ class CephDiskSnapshots(CephDisks):
         snapshot = "" if request["snapshot_id"] == -1 else str(snapshot_id(request))
         if not snapshot:
             refuse_running(request)
-        to, image = volume_of(request["destination"])
-        if settled(request, to, image):
-            return Answer(path=request["destination"])
-        pool, name = disk_volume(request.options, request["source"])
+        (to, image), (pool, name) = volume_of(request["destination"]), disk_volume(request.options, request["source"])
         if (pool, name) == (to, image):
             raise Refused(f"The disk {request['source']} is the image {to}/{image} itself")
+        if settled(request, to, image):
+            return Answer(path=request["destination"])
         cluster = request.site.volumes()
         volume = needed(cluster, pool, name)
         if snapshot:

@@ -83,6 +83,12 @@ def _tm_ceph() -> Driver:
     return CephVms()
 
 
+def _tm_ceph_ssh() -> Driver:
+    from .ceph_ssh import CephSsh
+
+    return CephSsh()
+
+
 def _tm_qcow2_ssh() -> Driver:
     from .qcow2_ssh import Qcow2Ssh
 
@@ -102,6 +108,7 @@ DRIVERS: dict[tuple[str, str, str], Callable[[], Driver]] = {
     ("tm", "ssh", ""): _tm_ssh,
     ("tm", "local", ""): _tm_local,
     ("tm", "ceph", ""): _tm_ceph,
+    ("tm", "ceph", "ssh"): _tm_ceph_ssh,
     ("tm", "qcow2", "ssh"): _tm_qcow2_ssh,
     ("tm", "shared", "ssh"): _tm_qcow2_ssh,
 }

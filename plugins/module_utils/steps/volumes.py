@@ -14,7 +14,7 @@ import time
 from .._errors import Busy, StorageError
 from ..tools.command import going_on
 from ..tools.rbd import UNFINISHED
-from .base import LEAD, Site, Step
+from .base import LEAD, Site, Step, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,6 +193,28 @@ class FillVolume(NewVolume):
     def do(self, site: Site) -> None:
         self.ask(site, "create", size=0, image_format=self.image_format, data_pool=self.data_pool)
         self.ask(site, "fill", path=self.path)
+
+
+class ExportVolume(VolumeStep):
+    """Write what a volume holds into a raw file in a workshop of the lead, holes as holes."""
+
+    kind: ClassVar[str] = "export-volume"
+
+    def __init__(self, pool: str, name: str, part: str, inside: str) -> None:
+        super().__init__(pool, name)
+        self.part = part
+        self.inside = inside
+
+    def words(self) -> str:
+        return f"copy {self.shown()} to {shown(self.part)}"
+
+    def do(self, site: Site) -> None:
+        import os
+
+        site.lead.make_directory(os.path.dirname(self.part))
+        if site.lead.stat(self.part):
+            site.lead.remove(self.part, self.inside)
+        self.ask(site, "export", snapshot="", path=self.part)
 
 
 class FlattenVolume(VolumeStep):

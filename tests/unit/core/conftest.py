@@ -18,6 +18,7 @@ from plugins.module_utils.tools.rbd.cluster import Cluster as Connection
 from tests.lab.ceph import Cluster, is_there
 from tests.unit.core.pools import Pools, connection
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World
+from tests.unit.core.vm_volumes import Disks
 
 
 def new_folder() -> Path:
@@ -101,3 +102,9 @@ def _looking(ceph_cluster: Cluster) -> Iterator[Connection]:
 def pools(ceph_cluster: Cluster, _looking: Connection, folder: Path) -> Pools:
     """Empty pools."""
     return Pools(ceph_cluster, _looking, folder)
+
+
+@pytest.fixture
+def disks(pools: Pools, world: World) -> Disks:
+    """A VM's directory that is not there yet, and empty pools."""
+    return Disks(pools, world)
