@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _FILE = "datastore/ceph/ceph.conf"
+#: Attributes that the site's file has no value for, by option.
+_ATTRIBUTES = {
+    "data_pool": "EC_POOL_NAME",
+    "ceph_user": "CEPH_USER",
+    "ceph_key": "CEPH_KEY",
+    "ceph_conf": "CEPH_CONF",
+    "ceph_host": "CEPH_HOST",
+}
 
 
 def ceph_options(settings: Settings, elements: list[_Element], where: str) -> dict[str, Any]:
@@ -25,23 +33,16 @@ def ceph_options(settings: Settings, elements: list[_Element], where: str) -> di
     :param where: whose they are, for sentences.
     """
 
-    def attribute(name: str) -> str:
-        return next((found for element in elements if (found := text(element, name).strip())), "")
+    def attribute(name: str, default: str = "") -> str:
+        return next((found for element in elements if (found := text(element, name).strip())), default.strip())
 
-    def either(name: str) -> str:
-        return attribute(name) or settings.stock(_FILE, name).strip()
-
-    number = either("RBD_FORMAT")
+    number = attribute("RBD_FORMAT", settings.stock(_FILE, "RBD_FORMAT"))
     if number not in ("1", "2"):
         raise BadCall(f"{where} has RBD_FORMAT={one_line(number, 40)}: it must be 1 or 2")
     return {
-        "pool": either("POOL_NAME"),
-        "data_pool": attribute("EC_POOL_NAME"),
-        "ceph_user": attribute("CEPH_USER"),
-        "ceph_key": attribute("CEPH_KEY"),
-        "ceph_conf": attribute("CEPH_CONF"),
-        "ceph_host": attribute("CEPH_HOST"),
+        **{option: attribute(name) for option, name in _ATTRIBUTES.items()},
+        "pool": attribute("POOL_NAME", settings.stock(_FILE, "POOL_NAME")),
         "rbd_format": int(number),
-        "ceph_trash": yes(either("CEPH_TRASH")),
-        "staging_dir": either("STAGING_DIR"),
+        "ceph_trash": yes(attribute("CEPH_TRASH", settings.stock(_FILE, "CEPH_TRASH"))),
+        "staging_dir": attribute("STAGING_DIR", settings.stock(_FILE, "STAGING_DIR")),
     }

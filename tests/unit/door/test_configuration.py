@@ -124,7 +124,8 @@ def attributes_read() -> set[str]:
 
 def test_attributes_stand_on_the_page() -> None:
     told = {row[0] for row in rows("Attributes of a datastore") if row[2] != "–"}
-    assert attributes_read() - OF_OTHERS == told <= names("Attributes of a datastore")
+    of_ceph = names("Attributes of a Ceph datastore")
+    assert attributes_read() - OF_OTHERS - of_ceph == told <= names("Attributes of a datastore")
     below = PAGE.read_text().split("Of the image:")[1].split("##")[0]
     assert set(re.findall(r"`([A-Z0-9_]+)`", below)) > OF_OTHERS
 
@@ -142,6 +143,15 @@ def test_the_attributes_of_backup_datastores_stand_on_the_page() -> None:
     for row in rows("Attributes of a backup datastore"):
         told.update({name.strip("` "): row[1].replace("empty", "").replace("–", "") for name in row[0].split(",")})
     assert {**read, **dict.fromkeys(calls_backup._LIMITS, "-1")} == told
+
+
+def test_the_attributes_of_ceph_datastores_stand_on_the_page() -> None:
+    """With the defaults of stock's file, where that has one."""
+    from plugins.plugin_utils import calls_ceph
+
+    read = {name: value for name, value in STOCK["datastore/ceph/ceph.conf"].items() if name != "DD_BLOCK_SIZE"}
+    told = {row[0]: row[1].replace("empty", "") for row in rows("Attributes of a Ceph datastore")}
+    assert {**read, **dict.fromkeys(calls_ceph._ATTRIBUTES.values(), "")} == told
 
 
 def test_the_environment_stands_on_the_page() -> None:
