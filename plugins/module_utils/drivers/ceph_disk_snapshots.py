@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from .._errors import Missing, Refused
 from ..steps.volumes import CopyVolume, ForgetSnapshot, SnapshotVolume, snapshot_of
+from ..steps.volumes_live import LiveSnapshot, PassingSnapshot
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_disks import CephDisks, closed, disk_volume, published, settled
 from .ceph_images import claim_of, family, needed, needs_format_2
 from .ceph_snapshots import delete, found, revert
+from .vm_live import guest_of, reached
 from .vm_snapshots import refuse_running, snapshot_id
 
 TYPE_CHECKING = False
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class CephDiskSnapshots(CephDisks):
-    """``snap_create``, ``snap_delete``, ``snap_revert`` and ``cpds``."""
+    """``snap_create``, ``snap_create_live``, ``snap_delete``, ``snap_revert`` and ``cpds``."""
 
     def claims_snap_create(self, options: dict[str, Any]) -> list[Claim]:
         return [claim_of(*disk_volume(options, options["path"]))]
@@ -72,6 +74,19 @@ class CephDiskSnapshots(CephDisks):
             steps.append(ForgetSnapshot(pool, name, snapshot))
         return [*steps, SnapshotVolume(pool, name, snapshot)]
 
+    claims_snap_create_live = claims_snap_create
+
+    def snap_create_live(self, request: Request) -> Reply:
+        """Take a snapshot of a disk of a running VM, which is held for that moment (Q4, Q28)."""
+        guest = guest_of(request, "path")
+        answer = self._taken(request)
+        if answer is not None:
+            answer.values["consistency"] = reached(request)
+            return answer
+        *first, _at_rest = self._steps(request)
+        pool, name = disk_volume(request.options, request["path"])
+        return Plan([*first, LiveSnapshot(pool, name, str(snapshot_id(request)), guest)])
+
     # ------------------------------------------------------------ delete, revert
 
     def snap_delete(self, request: Request) -> Reply:
@@ -103,20 +118,26 @@ class CephDiskSnapshots(CephDisks):
         return [claim_of(*volume_of(options["destination"])), source]
 
     def cpds(self, request: Request) -> Reply:
-        """Copy a disk, or a snapshot of it, into a volume of its own, which stands on nothing."""
+        """Copy a disk, or a snapshot of it, into a volume of its own, which stands on nothing.
+
+        Of a running VM it is a snapshot of one moment that is copied, and removed again (Q29).
+        """
         snapshot = "" if request["snapshot_id"] == -1 else str(snapshot_id(request))
-        if not snapshot:
-            refuse_running(request)
+        live = request["running"] and not snapshot
         (to, image), (pool, name) = volume_of(request["destination"]), disk_volume(request.options, request["source"])
         if (pool, name) == (to, image):
             raise Refused(f"The disk {request['source']} is the image {to}/{image} itself")
         if settled(request, to, image):
-            return Answer(path=request["destination"])
+            return Answer(path=request["destination"], **({"consistency": reached(request)} if live else {}))
         cluster = request.site.volumes()
         volume = needed(cluster, pool, name)
         if snapshot:
             _current, holder = found(family(cluster, pool, name), pool, name, snapshot)
             name = holder.name
+        steps: list[Step] = []
+        if live:
+            snapshot = unfinished(image, request.site.run)
+            steps.append(PassingSnapshot(pool, name, snapshot, guest_of(request, "source")))
         part = unfinished(image, request.site.run)
-        copy = CopyVolume((pool, name), snapshot, to, part, int(volume["format"]), request["data_pool"])
-        return Plan([copy, *published(request, to, part, image)])
+        steps.append(CopyVolume((pool, name), snapshot, to, part, int(volume["format"]), request["data_pool"]))
+        return Plan([*steps, *published(request, to, part, image)])

@@ -77,7 +77,7 @@ class BeginJob(Step):
         orders.update(freeze=self.freeze, require=self.require)
         child = Child(argv_of(site, "backup", self.guest, orders))
         site.open[_JOB] = child
-        answer = _answer(site, self.where, child, self.guest["freeze_timeout"] + _PATIENCE)
+        answer = answer_of(site, self.where, child, self.guest["freeze_timeout"] + _PATIENCE)
         site.open[_WHOLE] = answer.pop(_WHOLE)
         site.warn(answer.pop("warning"))
         site.figures.update(answer)
@@ -116,7 +116,7 @@ class EndJob(Step):
         except BrokenPipeError:
             # what it has to say about that comes now
             pass
-        _answer(site, self.where, child, _PATIENCE)
+        answer_of(site, self.where, child, _PATIENCE)
         site.open.pop(_JOB).end()
 
 
@@ -128,7 +128,7 @@ def _dismissed(site: Site, where: str, child: Child) -> bool:
     os.close(child.stdin)
     child.stdin = -1
     try:
-        _answer(site, where, child, _PATIENCE, undoing=True)
+        answer_of(site, where, child, _PATIENCE, undoing=True)
     except StorageError:
         return False
     finally:
@@ -136,10 +136,13 @@ def _dismissed(site: Site, where: str, child: Child) -> bool:
     return True
 
 
-def _answer(site: Site, where: str, child: Child, limit: float, undoing: bool = False) -> dict[str, Any]:
-    """The next answer of the job's process.
+def answer_of(
+    site: Site, where: str, child: Child, limit: float, undoing: bool = False, what: str = "the backup job"
+) -> dict[str, Any]:
+    """The next answer of a process that holds a guest, or a job of it.
 
     :param undoing: also when the caller went away.
+    :param what: what libvirt is asked about, for sentences.
     :raises StorageError: libvirt's words, or that there is no answer.
     """
     import select
@@ -157,12 +160,12 @@ def _answer(site: Site, where: str, child: Child, limit: float, undoing: bool = 
         except InterruptedError:
             raise Cancelled("The caller went away while libvirt was asked", host.name) from None
         if time.monotonic() > until:
-            raise DeadlineOver("libvirt does not answer about the backup job", host.name)
+            raise DeadlineOver(f"libvirt does not answer about {what}", host.name)
         if select.select([child.stdout], [], [], 0.2)[0]:
             piece = os.read(child.stdout, 65536)
             if not piece:
                 last = child.said().strip().splitlines()[-1:] or ["it ended without a word"]
-                text = f"The talk with libvirt about the backup job broke off: {one_line(last[0], 200)}"
+                text = f"The talk with libvirt about {what} broke off: {one_line(last[0], 200)}"
                 raise ToolFailed(text, host.name, detail=child.said()[-2000:])
             said += piece
     answer: dict[str, Any] = loads(said)

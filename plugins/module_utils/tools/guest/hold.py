@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
-from .domain import Trouble
+import json
+import select
+import sys
+
+from .domain import Trouble, pause_for_tests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .domain import Guest
     from .guard import Guard
 
@@ -47,6 +53,27 @@ def release(guest: Guest, guard: Guard, held: str) -> None:
         _thaw(guest, guard)
     if held == "suspend":
         _resume(guest, guard)
+
+
+def held(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
+    """Hold the guest, say so on stdout, and let it go on after a word on stdin, or its end.
+
+    :raises Trouble: the disk is not the volume that is to be seen at rest.
+    """
+    source = guest.disk().find("source")
+    name = "" if source is None or source.get("protocol") != "rbd" else source.get("name")
+    if name != orders["volume"]:
+        raise Trouble("refused", f"The disk {guest.target} of {guest.name} is not the volume {orders['volume']}")
+    how = hold(guest, guard, orders["quiesce"])
+    try:
+        sys.stdout.write(json.dumps({"ok": True, "consistency": how}) + "\n")
+        sys.stdout.flush()
+        pause_for_tests(orders, "held")
+        select.select([sys.stdin], [], [], guard.limit)
+        whole = how == "paused" or guard.in_time()
+    finally:
+        release(guest, guard, how)
+    return {"consistency": how if whole else "none"}
 
 
 def _thaw(guest: Guest, guard: Guard, quietly: bool = False) -> None:

@@ -10,6 +10,7 @@ import sys
 from .backup import backup, layers, marks, survey, tops
 from .domain import Guest, Trouble
 from .guard import Guard
+from .hold import held
 from .jobs import commit, copy, pull
 from .merge import home, merge, merged
 from .snapshot import snapshot
@@ -29,6 +30,7 @@ def look(guest: Guest, orders: dict[str, Any], guard: Guard) -> dict[str, Any]:
 _OPERATIONS: dict[str, Callable[[Guest, dict[str, Any], Guard], dict[str, Any]]] = {
     "look": look,
     "snapshot": snapshot,
+    "hold": held,
     "pull": pull,
     "commit": commit,
     "copy": copy,
