@@ -238,6 +238,37 @@ def _kill(machine: Machine, who: str, core: int) -> int:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("who", ["libvirt", "QEMU"])
+def test_what_runs_the_guest_is_killed_while_the_job_runs(machine: Machine, who: str) -> None:
+    """libvirt's daemon, which comes back, or the guest itself, which is started again."""
+    one_point(machine, "cbt")
+    how: dict[str, Any] = {"mode": "increment", "increment_mode": "cbt", "last_increment": 0}
+    process, core = _stopped(machine, "prebackup_live", 2, **how)
+    machine.flush()
+    if who == "libvirt":
+        machine.lab.run(machine.host, ["sh", "-ec", "kill -9 $(cat /run/libvirtd.pid)"], user="root")
+        machine.hypervisor.start()
+    else:
+        machine.sh(f"kill -9 $({QEMU.format(machine.id)})")
+        machine.hypervisor.until(
+            "its end", lambda: machine.guest.name not in machine.hypervisor.virsh("list", "--name")
+        )
+    answer = _go_on(process, core)
+    assert answer.get("sentence"), answer
+    if who == "QEMU":
+        machine.start_guest()
+    machine.at_rest()
+    machine.right("postbackup_live", failed=True, **how)
+    machine.at_rest()
+    machine.check_guest()
+    machine.scribble(3)
+    result = machine.back_up("cbt", 0)
+    assert len(result.get("warnings", [])) == (2 if who == "QEMU" else 0), result
+    machine.check()
+    goes_on(machine, "cbt", 1)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("action", ["prebackup_live", "postbackup_live"])
 @pytest.mark.parametrize("mode", MODES)
 def test_cancelled_at_each_step(machine: Machine, mode: str, action: str) -> None:
