@@ -104,6 +104,7 @@ class Guest:
     :param cdrom: path of an ISO, if it has one.
     :param identity: its UUID, if it is to have a certain one.
     :param linux: kernel, initramfs and command line of a system with the guest agent, if it has one.
+    :param volumes: where disks are that are ``rbd:<pool>/<volume>``, as libvirt is told it: hosts and authentication.
     :param writes: first and last sector that it writes to by itself, on its first disk.
     """
 
@@ -116,14 +117,11 @@ class Guest:
         writes: tuple[int, int] | None = None,
         identity: str = "",
         linux: tuple[str, str, str] | None = None,
+        volumes: str = "",
     ) -> None:
         self.on = hypervisor
         self.name = name
-        rows = "".join(
-            f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='none' io='threads'/>"
-            f"<source file='{path}'/><target dev='{target}'/><alias name='ua-{target}'/></disk>"
-            for target, path, kind in disks
-        )
+        rows = "".join(_row(target, path, kind, volumes) for target, path, kind in disks)
         if cdrom:
             rows += (
                 f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{cdrom}'/>"
@@ -228,3 +226,15 @@ class Guest:
     def destroy(self) -> None:
         """Pull the plug."""
         self.on.virsh("destroy", self.name)
+
+
+def _row(target: str, path: str, kind: str, volumes: str) -> str:
+    """A disk in a domain's document."""
+    end = f"<target dev='{target}'/><alias name='ua-{target}'/></disk>"
+    if path.startswith("rbd:"):
+        source = f"<source protocol='rbd' name='{path[4:]}'>{volumes}</source>"
+        return f"<disk type='network' device='disk'><driver name='qemu' type='{kind}' cache='none'/>{source}{end}"
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='none' io='threads'/>"
+        f"<source file='{path}'/>{end}"
+    )

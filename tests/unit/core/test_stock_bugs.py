@@ -20,9 +20,9 @@ from tests.unit.core.golden import Golden, Shape
 from tests.unit.core.support import MIB, OVERLAID, PLAIN, World, act, bytes_of
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-#: Defects of what is not here: of ceph and lvm, of backups and restores, of the image cache, of replicas. Q18 itself is
+#: Defects of what is not here: of lvm, of backups and restores, of the image cache, of replicas. Q18 itself is
 #: of restores too, but what it leaves is met here.
-ELSEWHERE = ("Q8", "Q18b", "Q18c", "Q19", "Q22", "Q27", "Q28", "Q29", "Q37", "Q39")
+ELSEWHERE = ("Q8", "Q18b", "Q18c", "Q19", "Q22", "Q37", "Q39")
 #: Harmless with stock, and with nothing here that could go the same way.
 HARMLESS = ("Q2d",)
 
