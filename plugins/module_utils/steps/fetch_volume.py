@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..tools.sources import Source
     from .base import Site
 
-#: Volumes are written in pieces of so many bytes, which are whole objects where nobody chose another size.
-_PIECE = 4 << 20
+#: What comes in small pieces is put together to so many bytes before it is sent.
+_PIECE = 1 << 20
+_ZEROS = bytes(_PIECE)
 #: A disk is a whole number of sectors of so many bytes.
 _SECTOR = 512
 
@@ -97,7 +98,8 @@ class _Sink:
         self._step = step
         self._length = source.length
         self._file: File | None = None
-        self._buffer = bytearray()
+        self._waiting: list[bytes] = []
+        self._size = 0
         self._place = 0
 
     def look(self, head: bytes) -> None:
@@ -127,17 +129,17 @@ class _Sink:
         if self._file is not None:
             self._file.write(data)
             return
-        self._buffer += data
-        while len(self._buffer) >= _PIECE:
-            self._send(bytes(self._buffer[:_PIECE]))
-            del self._buffer[:_PIECE]
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size >= _PIECE:
+            self._send()
 
     def whole(self) -> None:
         """Everything has come."""
         if self._file is not None:
             self._file.whole()
             return
-        self._send(bytes(self._buffer))
+        self._send()
         size = -(-self._place // _SECTOR) * _SECTOR
         self._site.volumes().ask("finish", size=size)
 
@@ -146,13 +148,17 @@ class _Sink:
         if self._file is not None:
             self._file.close()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self) -> None:
         from ..tools.intake import filled
 
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         cluster = self._site.volumes()
-        for start, end in filled(data, self._place):
-            cluster.write(data[start:end], self._place + start)
+        # most of a disk is zeros, and comparing is far quicker than looking for them piece by piece
+        if len(data) > len(_ZEROS) or not data.startswith(_ZEROS[: len(data)]):
+            for start, end in filled(data, self._place):
+                cluster.write(data[start:end], self._place + start)
         self._place += len(data)
+        self._waiting, self._size = [], 0
 
 
 def _is_raw(head: bytes) -> bool:
