@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab.test_backup_live import Machine, hypervisor, machine  # noqa: F401  # fixtures
+from tests.lab.backed_guest import Machine, machine_of
+from tests.lab.ground import LabGround
+from tests.lab.virt import Hypervisor
+
+
+@pytest.fixture
+def machine(ground: LabGround, hypervisors: dict[str, Hypervisor]) -> Iterator[Machine]:
+    yield from machine_of(hypervisors[ground.nodes[0]])
 
 
 def _visited(vm: Machine, last: int, **more: Any) -> dict[str, Any]:
@@ -19,7 +27,7 @@ def _codes(result: dict[str, Any]) -> list[str]:
     return sorted(f"{row['level']} {row['code']}" for row in result["findings"])
 
 
-def test_the_doctor_of_a_running_guest(machine: Machine) -> None:  # noqa: F811
+def test_the_doctor_of_a_running_guest(machine: Machine) -> None:
     for number in range(2):
         machine.scribble(number)
         machine.back_up("cbt", number - 1)
@@ -62,7 +70,7 @@ def test_the_doctor_of_a_running_guest(machine: Machine) -> None:  # noqa: F811
 
 
 @pytest.mark.full
-def test_the_doctor_of_a_guest_that_was_killed(machine: Machine) -> None:  # noqa: F811
+def test_the_doctor_of_a_guest_that_was_killed(machine: Machine) -> None:
     """Its bitmaps are not to be believed, and libvirt has forgotten the checkpoints."""
     for number in range(3):
         machine.scribble(number)
@@ -81,7 +89,7 @@ def test_the_doctor_of_a_guest_that_was_killed(machine: Machine) -> None:  # noq
     machine.check()
 
 
-def test_the_doctor_says_when_it_cannot_look(machine: Machine) -> None:  # noqa: F811
+def test_the_doctor_says_when_it_cannot_look(machine: Machine) -> None:
     asked = {"mode": "increment", "last_increment": 0}
     assert "one-nobody" in machine.act("backup_doctor", **asked, domain="one-nobody")["sentence"]
     found = machine.right("backup_doctor", **asked, domain="")
