@@ -32,6 +32,7 @@ options:
     description:
       - The images that the disks were made from (C(SOURCE) of the disk), each as C(<disk id>:<path>), as the lead
         sees them. A volatile disk has none.
+      - With O(driver=ceph) they are volumes, each as C(<disk id>:<pool>/<volume>).
       - Layers may lie in the datastore of the machine and in that of the disk's image, and nowhere else.
     type: list
     elements: str
@@ -40,7 +41,7 @@ options:
     description:
       - The ids of the disks that may be their image itself, by way of a link (C(CLONE=NO) of the disk). The image is
         locked too.
-      - Only O(driver=qcow2) and O(driver=shared) look at it.
+      - Only O(driver=qcow2), O(driver=shared) and O(driver=ceph) look at it.
     type: list
     elements: str
     default: []
@@ -53,7 +54,8 @@ options:
     default: full
   increment_mode:
     description:
-      - How the next increment of a chain learns what changed. Needs qcow2 disks.
+      - How the next increment of a chain learns what changed. Needs qcow2 disks, or O(driver=ceph), where both are the
+        same, snapshots of the volumes.
       - With V(cbt), qemu keeps a bitmap in the disk, C(one-<vm id>-<increment>).
       - With V(snapshot), each increment begins a new layer of the disk, C(disk.<n>.snap/<increment + 1>), and the
         base, C(disk.<n>.snap/0), is the disk as it was at the last backup.

@@ -490,11 +490,11 @@ ACTIONS: dict[str, Action] = {
         _MONITOR,
         {"destination": _text(required=True), "size": _number(required=True)},
     ),
-    "tm_prebackup": Action("tm", "prebackup", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED),
+    "tm_prebackup": Action("tm", "prebackup", _COMMON, _CEPH, _BACKUP, _BACKUP_FILES, _CONFINED),
     "tm_prebackup_live": Action(
         "tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE
     ),
-    "tm_postbackup": Action("tm", "postbackup", _COMMON, _BACKUP, _BACKUP_END),
+    "tm_postbackup": Action("tm", "postbackup", _COMMON, _CEPH, _BACKUP, _BACKUP_END),
     "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
     "tm_backup_doctor": Action(
         "tm",
@@ -513,6 +513,7 @@ ACTIONS: dict[str, Action] = {
         "restore",
         _COMMON,
         _SYSTEM,
+        _CEPH,
         _DATASTORE,
         _REPOSITORY,
         {

@@ -17,6 +17,8 @@ description:
     increment and of the one before. With O(increment_mode=snapshot), the layers above the base are committed to it, and
     the disk gets a new, empty layer.
   - When it failed, the chain is as it was before. With O(increment_mode=cbt) the bitmap of this increment goes.
+  - With O(driver=ceph) the snapshot of this increment stays when it went well, else the one before. All others of
+    backups go, and all of them after a full backup.
   - What is gone is a success.
   - The lead is the host that has the disks. There is no peer.
 author:
@@ -24,10 +26,12 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.backup
   - one_storage.drivers.backup_end
 requirements:
   - C(qemu-img) on the lead
+  - C(python3-rados) and C(python3-rbd) on the lead, for O(driver=ceph)
 seealso:
   - module: one_storage.drivers.tm_prebackup
   - module: one_storage.drivers.tm_postbackup_live

@@ -22,6 +22,9 @@ description:
     layers are others, the increment has the whole disk, with a warning. The chain goes on.
   - The disks and their layers stay as they are. With O(increment_mode=cbt) they get a bitmap more. The one of the
     increment before is kept until the next backup, so that a backup that failed after this action can be made again.
+  - With O(driver=ceph) a snapshot of each volume tells the disk of one moment, C(one_backup_<increment>), and in an
+    increment the snapshot of the one before tells what changed. A full backup removes its snapshot, C(one_backup), when
+    it is over.
   - All of it is built in a workshop, after the room for it was looked at, and put in place at once. A backup directory
     that stands there is replaced.
   - The lead is the host that has the disks. There is no peer.
@@ -30,6 +33,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.backup
   - one_storage.drivers.backup_files
   - one_storage.drivers.confined
@@ -41,6 +45,7 @@ attributes:
       - Run again it makes the backup anew, as the disks may have changed since, and ends with the same.
 requirements:
   - C(qemu-img), C(qemu-io) and C(tar) on the lead
+  - C(python3-rados) and C(python3-rbd) on the lead, for O(driver=ceph)
 seealso:
   - module: one_storage.drivers.tm_postbackup
   - module: one_storage.drivers.tm_prebackup_live
@@ -57,6 +62,18 @@ EXAMPLES = r"""
     mode: increment
     increment_mode: cbt
     last_increment: 1
+    document: "{{ lookup('pipe', 'onevm show -x 42') }}"
+  delegate_to: node01
+
+- name: Begin a chain of a machine whose disk is a volume
+  one_storage.drivers.tm_prebackup:
+    driver: ceph
+    datastore: /var/lib/one/datastores/105
+    path: /var/lib/one/datastores/105/42
+    disks: ['0:raw']
+    images: ['0:one/one-7']
+    mode: increment
+    ceph_user: libvirt
     document: "{{ lookup('pipe', 'onevm show -x 42') }}"
   delegate_to: node01
 """

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
   - one_storage.drivers.system_driver
+  - one_storage.drivers.ceph
   - one_storage.drivers.repository
 options:
   datastore:
@@ -58,6 +59,7 @@ options:
     description:
       - The images that the disks were made from (C(SOURCE) of the disk), each as C(<disk id>:<path>), as the lead
         sees them. A volatile disk has none.
+      - With O(driver=ceph) they are volumes, each as C(<disk id>:<pool>/<volume>).
     type: list
     elements: str
     default: []
@@ -65,7 +67,7 @@ options:
     description:
       - The ids of the disks that are their image itself, by way of a link (C(CLONE=NO) of the disk). The image is
         replaced then, and locked too.
-      - Only O(driver=qcow2) and O(driver=shared) look at it. Other disks are copies, also those of persistent images.
+      - Only O(driver=qcow2), O(driver=shared) and O(driver=ceph) look at it. Other disks are copies, also those of persistent images.
     type: list
     elements: str
     default: []
@@ -94,6 +96,7 @@ options:
     default: ''
 requirements:
   - C(qemu-img) on the lead
+  - C(python3-rados) and C(python3-rbd) on the lead, for O(driver=ceph)
 seealso:
   - module: one_storage.drivers.tm_prebackup
   - module: one_storage.drivers.ds_restore

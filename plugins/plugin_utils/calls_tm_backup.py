@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..module_utils._errors import BadCall, Refused, Unsupported, one_line
 from .calls import Call, Context, arguments, is_number
 from .calls_tm import Place, disk_of, image_format, image_path, rerooted
-from .documents import number, text, yes
+from .documents import decode, number, parse, read_stdin, text, yes
 from .settings import STOCK, prefix_of
 
 TYPE_CHECKING = False
@@ -23,14 +23,19 @@ if TYPE_CHECKING:
 
 #: Drivers whose disks are files in the VM's directory; a disk of another driver is that driver's to back up.
 _FILES = ("", "local", "qcow2", "shared", "ssh")
+#: Options that say how a cluster is reached.
+_REACHED = ("ceph_user", "ceph_key", "ceph_conf", "ceph_host")
 #: Attributes of the repository's datastore, behind the name of its driver (contract-ds 10.6).
 _LIMITS = ("NICE", "IONICE", "MAX_RIOPS", "MAX_WIOPS", "CPU_QUOTA", "MEMORY_MAX_MB")
 
 
-def backup(action: str, given: list[str]) -> Call:
+def backup(action: str, given: list[str], volumes: bool = False) -> Call:
     """The call of ``prebackup``, ``postbackup``, or of their live forms.
 
     Six arguments; the backup job, which says nothing to a driver, may be missing.
+
+    :param volumes: whether the disks are volumes of a cluster. Then a bridge may lead, which oned has written down in
+        LAST_BRIDGE, and the repository takes the files from there (contract-tm 8.4).
     """
     names = "DIRECTORY DISKS DEPLOY_ID BACKUP_JOB_ID VM_ID DATASTORE_ID"
     if len(given) == 5:
@@ -41,11 +46,11 @@ def backup(action: str, given: list[str]) -> Call:
         raise BadCall(f"{place.path} is not a VM's directory")
     place.check_ids(vm, store)
     wanted = _numbers(disks)
+    early = read_stdin() if volumes else b""
+    bridge = text(parse(decode(early)), "BACKUPS/BACKUP_CONFIG/LAST_BRIDGE").strip() if early else ""
 
     def complete(context: Context, here: bool) -> dict[str, Any]:
-        from .documents import decode, parse, read_stdin
-
-        document = decode(read_stdin())
+        document = decode(early or read_stdin())
         machine = parse(document)
         found = number(machine, "ID")
         if machine.tag != "VM" or found != place.vm:
@@ -55,7 +60,11 @@ def backup(action: str, given: list[str]) -> Call:
             "datastore": place.root,
             "path": place.path,
             **what_of(machine),
-            **disk_options(context, machine, place, wanted, here),
+            **(
+                volume_options(context, machine, place, wanted)
+                if volumes
+                else disk_options(context, machine, place, wanted, here)
+            ),
         }
         base = context.settings.datastore("BACKUP_BASE_PATH").strip()
         if base:
@@ -71,7 +80,7 @@ def backup(action: str, given: list[str]) -> Call:
         note(context.settings, place.vm, deploy_id, action)
         return options
 
-    return Call(f"tm_{action}", complete, {"destination": place.host})
+    return Call(f"tm_{action}", complete, {"destination": bridge or place.host})
 
 
 def _numbers(disks: str) -> list[int]:
@@ -117,6 +126,41 @@ def disk_options(context: Context, machine: _Element, place: Place, wanted: list
             persistent.append(str(disk_id))
         _refuse_snapshots(machine, place.vm, disk_id)
     return {"disks": formats, "images": images, "persistent": persistent}
+
+
+def volume_options(context: Context, machine: _Element, place: Place, wanted: list[int]) -> dict[str, Any]:
+    """The disks, as options have them, and how their cluster is reached.
+
+    :raises Unsupported: a disk is no volume, or one of another cluster.
+    """
+    from .calls_tm_ceph import reached_at
+
+    prefix = prefix_of(context.settings.root)
+    formats, images, persistent = [], [], []
+    reached: dict[str, Any] = {}
+    for disk_id in wanted:
+        disk = disk_of(machine, disk_id)
+        driver = text(disk, "TM_MAD").strip()
+        if driver.removeprefix(prefix) not in ("", "ceph"):
+            raise Unsupported(
+                f"Disk {disk_id} of VM {place.vm} is kept by the driver {one_line(driver, 40)}, and is no volume"
+            )
+        formats.append(f"{disk_id}:{image_format(disk)}")
+        source = text(disk, "SOURCE").strip()
+        if source:
+            images.append(f"{disk_id}:{source}")
+        if source and text(disk, "CLONE", "yes").strip().lower() == "no":
+            persistent.append(str(disk_id))
+        found = reached_at(context, disk, place)
+        if any(found[name] != reached.get(name, found[name]) for name in _REACHED):
+            raise Unsupported(
+                f"Disk {disk_id} of VM {place.vm} lies in another cluster, or belongs to another user of it, than the "
+                "disks before it: they cannot be backed up together"
+            )
+        # the pool is that of volatile disks; others name their own
+        if not reached or not source:
+            reached = found
+    return {**reached, "disks": formats, "images": images, "persistent": persistent}
 
 
 def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Which argument is the disk.
 _DISK = {"clone": 1, "ln": 1, "mkswap": 1, "mkimage": 2}
+#: Calls that bring their own word on what is backed up.
+_BACKUPS = ("prebackup", "prebackup_live", "postbackup", "postbackup_live")
 #: What makes volumes in the data pool of the system datastore.
 _OF_SYSTEM = ("clone", "mkimage", "mkswap")
 
@@ -38,6 +40,14 @@ def of_volumes(make: Callable[[list[str]], Call], action: str, given: list[str],
         from .calls_monitor import monitor
 
         return monitor(given, volumes=True)
+    if action in _BACKUPS and not mixed:
+        from .calls_tm_backup import backup
+
+        return backup(action, given, volumes=True)
+    if action == "restore" and not mixed:
+        from .calls_tm_restore import restore
+
+        return restore(given, volumes=True)
     call = make(given)
     known = _actions.ACTIONS[call.action].options
     if "ceph_user" not in known:
@@ -80,10 +90,14 @@ def _reached(context: Context, place: Place) -> dict[str, Any]:
     """How the volumes of a disk, or of a VM, are reached."""
     if place.disk < 0:
         return ceph_options(context.settings, _template(context, place.datastore), f"Datastore {place.datastore}")
-    disk = disk_of(context.vm(place.vm), place.disk)
+    return reached_at(context, disk_of(context.vm(place.vm), place.disk), place)
+
+
+def reached_at(context: Context, disk: _Element, place: Place) -> dict[str, Any]:
+    """How the volume of a VM's disk is reached."""
     volatile = not text(disk, "SOURCE").strip()
     elements = [disk, *(_template(context, place.datastore) if volatile else [])]
-    return ceph_options(context.settings, elements, f"Disk {place.disk} of VM {place.vm}")
+    return ceph_options(context.settings, elements, f"Disk {text(disk, 'DISK_ID').strip()} of VM {place.vm}")
 
 
 def _bridges(context: Context, place: Place) -> list[str]:

@@ -32,9 +32,12 @@ _NOT_FOR_OTHERS = ("ONE_STORAGE_EXPLAIN", "ONE_STORAGE_FAULT", "ONE_STORAGE_TRAC
 _LISTED = 4 << 20
 
 
-def restore(given: list[str]) -> Call:
+def restore(given: list[str], volumes: bool = False) -> Call:
     """The call of ``restore host:DIRECTORY VM_ID IMAGE_ID INCREMENT_ID DISK_ID``; the last two may be -1: the last
-    increment, all disks."""
+    increment, all disks.
+
+    :param volumes: whether the disks are volumes of a cluster.
+    """
     target, vm, image, increment, disk = arguments(
         "restore", given, "DIRECTORY VM_ID IMAGE_ID INCREMENT_ID DISK_ID", optional=2
     )
@@ -52,7 +55,11 @@ def restore(given: list[str]) -> Call:
         _check(document, backup, place.vm)
         store = BackupStore(context, number(document, "DATASTORE_ID", what=f"Image {backup}"))
         sources = _chosen(listed(context, store, machine, document, wanted), only, backup)
-        options = _disks(machine, place, here, sources, notes)
+        options: dict[str, Any] = _disks(machine, place, here, sources, notes)
+        if volumes:
+            from .calls_tm_backup import volume_options
+
+            options.update(volume_options(context, machine, place, [int(item) for item in sources if item != TPM]))
         context.sends.extend(store.opener(url) for url in sources.values())
         return {
             **context.settings.common(),

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 
 from .base import Answer, Request
+from .ceph_backup import CephBackups
 from .ceph_disk_snapshots import CephDiskSnapshots
 from .ceph_images import pool_totals
+from .ceph_restore import CephRestores
 from .ssh import Ssh
 from .vm_files import is_disk
 from .vm_migrate import HOOKS, MigratingOver
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _DISK = re.compile(r"one-(?:\d+|sys)-(\d+)-(\d+)", re.ASCII)
 
 
-class CephVms(MigratingOver, CephDiskSnapshots):
+class CephVms(CephBackups, CephRestores, MigratingOver, CephDiskSnapshots):
     """The driver."""
 
     leads = {**CephDiskSnapshots.leads, **MigratingOver.hook_leads, "mv": "pair"}

@@ -134,7 +134,11 @@ class Backup:
             raise BadCall(f"{last} is not the number of an increment: it must be -1, for none, or more")
         self.parent = last if self.chain else -1
         self.number = self.parent + 1
-        self.disks = _disks(options, self.directory, in_place)
+        self.disks = self.disks_of(options, in_place)
+
+    def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
+        """The disks that are asked for."""
+        return _disks(options, self.directory, in_place)
 
     def file_of(self, disk: BackupDisk) -> str:
         """The name of a disk's file in the backup directory (contract-tm 8.2)."""

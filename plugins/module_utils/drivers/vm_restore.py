@@ -42,7 +42,7 @@ class Restoring:
 
     def claims_restore(self, options: dict[str, Any]) -> list[Claim]:
         """The VM's files, and images that are the disks themselves."""
-        found = Restored(options, self.in_place)
+        found = self.asked(options)
         claims = [Claim(LEAD, found.datastore, found.key)]
         for disk in found.disks:
             if disk.persistent:
@@ -54,7 +54,7 @@ class Restoring:
         from .vm_snapshots import refuse_running
 
         refuse_running(request)
-        asked = Restored(request.options, self.in_place)
+        asked = self.asked(request.options)
         items: list[_Item] = [self._item(request, asked, disk) for disk in asked.disks]
         if TPM in asked.sources:
             items.append(_Tpm(request, asked))
@@ -67,12 +67,16 @@ class Restoring:
         prepared = [step for item in items for step in item.prepare()]
         return Plan([*prepared, *[step for item in items for step in item.publish()]])
 
-    def _item(self, request: Request, asked: Restored, disk: BackupDisk) -> _Disk:
+    def asked(self, options: dict[str, Any]) -> Restored:
+        """What an action's options say."""
+        return Restored(options, self.in_place)
+
+    def _item(self, request: Request, asked: Restored, disk: BackupDisk) -> RestoredDisk:
         if disk.persistent:
             return _Persistent(request, asked, disk)
         if disk.format == "qcow2" and (self.layered or _is_layered(request, disk.path)):
             return _Layered(request, asked, disk)
-        return _Disk(request, asked, disk)
+        return RestoredDisk(request, asked, disk)
 
 
 def _is_layered(request: Request, path: str) -> bool:
@@ -90,7 +94,7 @@ class Restored:
     """
 
     def __init__(self, options: dict[str, Any], in_place: bool) -> None:
-        from .vm_backup import _by_disk, _disks
+        from .vm_backup import _by_disk
 
         self.datastore = clean_path(options["datastore"], "datastore")
         self.directory = inside(clean_path(options["path"], "path"), self.datastore, "path")
@@ -99,9 +103,7 @@ class Restored:
         self.key = vm_key(self.directory)
         self.sources = _sources(options["sources"])
         numbers = {number for number in self.sources if number != TPM}
-        self.disks = [
-            disk for disk in (_disks(options, self.directory, in_place) if numbers else []) if str(disk.id) in numbers
-        ]
+        self.disks = [disk for disk in (self.disks_of(options, in_place) if numbers else []) if str(disk.id) in numbers]
         missing = numbers - {str(disk.id) for disk in self.disks}
         if missing:
             raise BadCall(f"Disk {min(missing)} stands in sources and not in disks")
@@ -110,6 +112,12 @@ class Restored:
             if not (size.isascii() and size.isdigit() and len(size) <= 10):
                 raise BadCall(f"'{one_line(size, 40)}' is not the size of disk {number} in MB")
             self.sizes[number] = int(size)
+
+    def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
+        """The disks that are told of."""
+        from .vm_backup import _disks
+
+        return _disks(options, self.directory, in_place)
 
     def shop(self, request: Request, number: str) -> tuple[str, str]:
         """The workshop where an item is built, and the datastore that it lies in."""
@@ -196,7 +204,7 @@ class _Item:
         raise TypeError(f"{type(self).__name__} publishes nothing")
 
 
-class _Disk(_Item):
+class RestoredDisk(_Item):
     """A disk that is one file."""
 
     def __init__(self, request: Request, asked: Restored, disk: BackupDisk) -> None:
@@ -227,7 +235,7 @@ class _Disk(_Item):
         from ..steps.images import Convert, Resize
         from ..steps.restoring import Arrange, DropBitmaps
 
-        virtual, names = _proven(self)
+        virtual, names = proven(self)
         steps: list[Step] = []
         image = self.fetched
         if self.disk.format == "raw":
@@ -260,7 +268,7 @@ class _Disk(_Item):
         return publish(self.request, self.place)
 
 
-class _Layered(_Disk):
+class _Layered(RestoredDisk):
     """A qcow2 disk in a directory of layers of its own (contract-tm 6.1)."""
 
     @property
@@ -278,7 +286,7 @@ class _Layered(_Disk):
         return publish(self.request, self.place, snap=True)
 
 
-class _Persistent(_Disk):
+class _Persistent(RestoredDisk):
     """A disk that is a link to a persistent image, or to its layers (contract-tm 6.2, 6.3)."""
 
     @property
@@ -349,7 +357,7 @@ class _Tpm(_Item):
         return [Publish(LEAD, self.part, path, self.root, aside, "state of the TPM")]
 
 
-def _proven(item: _Disk) -> tuple[int, list[str]]:
+def proven(item: RestoredDisk) -> tuple[int, list[str]]:
     """Virtual size in bytes, and the bitmaps, of a fetched disk that may be used.
 
     Backups are qcow2 images that stand alone, whatever format the disk has (contract-tm 8.2).

@@ -272,6 +272,7 @@ def _kinds() -> list[type[Step]]:
         quarantine,
         restoring,
         transfer,
+        volume_backup,
         volumes,
     )
 

@@ -92,9 +92,18 @@ class Stored:
         if described:
             manifest.write(str(folder), manifest.build(str(folder), "run", self.vm, disks={}, increment=number))
         self.kept.append({disk: bytes(data) for disk, data in self._disks.items()})
+        self.take(number, folder)
+
+    def take(self, number: int, folder: Path) -> None:
+        """An increment that lies in a backup directory."""
         reference, paths = self._store(folder)
         self.chain.append((number, reference))
         self._paths.append(paths)
+
+    def options(self) -> dict[str, Any]:
+        """What the options of an action say of the repository."""
+        found = {"repository_path": str(self.base), "repository_tmp_dir": str(self.scratch)}
+        return {**found, "repository_backend": "local", **SECRETS} if self.kind == "restic" else found
 
     def _increment(self, path: Path, disk: int, now: bytes) -> None:
         """What changed since the last backup, in clusters of 64 KiB; the first time all of it."""
@@ -119,6 +128,16 @@ class Stored:
         name = f"disk.{disk}.{0 if disk == 'tpm' else number}"
         words = ",".join(f"{one}:{reference}" for one, reference in chain)
         return f"{self.kind}://100//{words}{slashes}{self._paths[number][name].lstrip('/')}"
+
+    def read(self, url: str) -> bytes:
+        """What comes out of a source, as the front-end reads it."""
+        from plugins.module_utils.tools.sources import Options, open_source
+
+        source = open_source(url, Options(repository=self.place, secrets=SECRETS, stall=20))
+        try:
+            return b"".join(source.blocks())
+        finally:
+            source.close()
 
     def change(self, number: int, name: str, how: Callable[[bytearray], object]) -> None:
         """Alter a file in the repository."""

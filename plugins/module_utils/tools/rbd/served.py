@@ -13,6 +13,7 @@ import time
 
 from .beds import Cluster
 from .content import Content
+from .diffs import Diffs
 from .volumes import Volumes
 
 TYPE_CHECKING = False
@@ -107,12 +108,13 @@ OPERATIONS = {
     "volumes": "names look children trash create clone rename remove resize flatten discard restore label"
     " set_label snapshot protect forget",
     "content": "begin write check finish leave fill copy export digest used",
+    "diffs": "note pick",
 }
 
 
 def _operations(cluster: Cluster, door: Door) -> dict[str, Callable[..., Any]]:
     volumes = Volumes(cluster, door.passed)
-    doers = {"cluster": cluster, "volumes": volumes, "content": Content(volumes)}
+    doers = {"cluster": cluster, "volumes": volumes, "content": Content(volumes), "diffs": Diffs(volumes)}
     return {name: getattr(doers[doer], name) for doer, names in OPERATIONS.items() for name in names.split()}
 
 

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TM driver ``ceph``: backups of disks that are volumes, what is asked for, and the names that stock's drivers know
+(contract-tm 6.6, 8.4)."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import BadCall, one_line
+from ..steps.base import LEAD
+from ..steps.claim import Claim
+from ..tools.rbd import volume_of
+from .ceph_disks import disk_volume
+from .ceph_images import claim_of
+from .vm_backup import Backup, BackupDisk, _by_disk, _disk_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .base import Reply, Request
+
+#: The snapshot of a backup that no increment follows, and what begins the names of those of chains (contract-tm 6.6).
+FULL = "one_backup"
+CHAIN = FULL + "_"
+
+
+class CephBackup(Backup):
+    """What an action's options say of a backup of volumes, checked."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options, True)
+        self._options = options
+
+    def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
+        return volumes_of(options, self.directory)
+
+    def volume(self, disk: BackupDisk) -> tuple[str, str]:
+        """Pool and name of the volume that a disk is."""
+        return volume_at(self._options, disk)
+
+    @property
+    def snapshot(self) -> str:
+        """The snapshot that this backup is made of."""
+        return f"{CHAIN}{self.number}" if self.chain else FULL
+
+    @property
+    def before(self) -> str:
+        """The snapshot of the increment before; empty without one."""
+        return f"{CHAIN}{self.parent}" if self.parent >= 0 else ""
+
+
+def volumes_of(options: dict[str, Any], directory: str) -> list[BackupDisk]:
+    """The disks that are named, in the order of their numbers; the image of each is ``<pool>/<name>``."""
+    images = _by_disk(options["images"], "images", "volume")
+    targets = _by_disk(options.get("targets") or [], "targets", "target")
+    own = {_disk_id(item, "persistent") for item in options["persistent"]}
+    formats = _by_disk(options["disks"], "disks", "format")
+    if not formats:
+        raise BadCall("There is no disk to back up")
+    found = []
+    for number in sorted(formats):
+        if formats[number] != "raw":
+            raise BadCall(f"Disk {number} has the format '{one_line(formats[number], 40)}': a volume is raw")
+        image = "/".join(volume_of(images[number])) if images.get(number) else ""
+        path = os.path.join(directory, f"disk.{number}")
+        found.append(BackupDisk(number, "raw", path, image, number in own and bool(image), targets.get(number, "")))
+    return found
+
+
+def volume_at(options: dict[str, Any], disk: BackupDisk) -> tuple[str, str]:
+    """Pool and name of the volume that a disk is."""
+    return disk_volume({**options, "image": disk.image, "persistent": disk.persistent}, disk.path)
+
+
+class CephBackups:
+    """Backups of the disks of a VM."""
+
+    def claims_prebackup(self, options: dict[str, Any]) -> list[Claim]:
+        """The volumes, in whose pool the journal lies, and the folders that the backup is built in."""
+        backup = CephBackup(options)
+        claims = [claim_of(*backup.volume(disk)) for disk in backup.disks]
+        claims.append(Claim(LEAD, backup.datastore, backup.key))
+        if backup.root != backup.datastore:
+            claims.append(Claim(LEAD, backup.root, backup.key))
+        return claims
+
+    claims_prebackup_live = claims_postbackup = claims_postbackup_live = claims_prebackup
+
+    def prebackup(self, request: Request) -> Reply:
+        """Put the disks of a VM that does not run into the backup directory."""
+        from .ceph_backup_plan import prebackup
+
+        return prebackup(request, CephBackup(request.options))
+
+    def prebackup_live(self, request: Request) -> Reply:
+        """Put the disks of a VM that runs into the backup directory, as they were at one moment."""
+        from .ceph_backup_plan import prebackup_live
+
+        return prebackup_live(request, CephBackup(request.options))
+
+    def postbackup(self, request: Request) -> Reply:
+        """Clear up, and leave of the snapshots the one that the next increment begins with."""
+        from .ceph_backup_plan import postbackup
+
+        return postbackup(request, CephBackup(request.options))
+
+    postbackup_live = postbackup
