@@ -192,8 +192,12 @@ def _say_constant(voice: Voice, action: str, values: dict[str, Any], nothing: li
 
 def _bridges(call: Call, settings: Settings) -> tuple[str, str]:
     """The bridge that leads, and the one that has the origin of a clone; empty without bridges."""
-    if call.away and Placement("node", call.hosts, settings, "tm").here:
-        call.bridges = call.away(Context(_oned(settings), settings))
+    if call.away:
+        from .calls import Context
+        from .launch import Placement
+
+        if Placement("node", call.hosts, settings, "tm").here:
+            call.bridges = call.away(Context(_oned(settings), settings))
     if not call.bridges and not call.origins:
         return "", ""
     from .bridges import route
