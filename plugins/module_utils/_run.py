@@ -155,6 +155,8 @@ class _Talk:
             steps = self._reply()
             if steps is None:
                 return
+            if self._executor.make_room():
+                continue
             self._executor.run(steps)
             self._request.ran = True
         raise StorageError(f"The {self._request.action} does not come to an end after {_ROUNDS} rounds")

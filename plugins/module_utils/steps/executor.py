@@ -61,12 +61,16 @@ class Executor:
         self._whole = False
         self._covered: list[Claim] = []
         self._locked: list[Claim] = []
+        self._absent: list[Claim] = []
         self._real: dict[Claim, str] = {}
 
     # ---------------------------------------------------------------- locks
 
     def enter(self) -> None:
-        """Take the locks, then settle what dead runs left of these objects and of others in the same datastores."""
+        """Take the locks, then settle what dead runs left of these objects and of others in the same datastores.
+
+        Nothing is locked in a datastore that is not there, and none is made for that: see :meth:`make_room`.
+        """
         for claim in self.claims:
             self._refuse_root(claim)
         for claim in self._in_order():
@@ -95,22 +99,46 @@ class Executor:
                     todo="wait for it, then run it again",
                 ) from None
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and not claim.in_pool:
+                    self._absent.append(claim)
+                    continue
                 trouble = from_os(error, f"lock {claim.key} in {claim.datastore}", host.name)
                 # a reader on a host where the image datastore is mounted read-only cannot lock, and need not
                 if not (claim.shared and isinstance(trouble, NoAccess)):
                     raise trouble from error
             self._locked.append(claim)
-        for claim in self.claims:
+        there = [claim for claim in self.claims if claim not in self._absent]
+        for claim in there:
             if not claim.shared and claim.where == LEAD:
                 try:
                     settle(self.site, claim.datastore, claim.key, self._load)
                 except OSError as error:
                     doing = f"settle what an earlier run left of {claim.key} in {claim.datastore}"
                     raise from_os(error, doing, self.site.lead.name) from error
-        for datastore in sorted({claim.datastore for claim in self.claims if claim.where == LEAD}):
+        for datastore in sorted({claim.datastore for claim in there if claim.where == LEAD}):
             sweep(self.site, datastore, self._load)
-        for datastore in sorted({claim.datastore for claim in self.claims if claim.where == PEER}):
+        for datastore in sorted({claim.datastore for claim in there if claim.where == PEER}):
             self.site.host(PEER).sweep(datastore)
+
+    def make_room(self) -> bool:
+        """Make the datastores that are not there, now that something is to be made in them, and take all locks anew.
+
+        oned makes none: the first image or disk does (contract-ds 8.1, 8.2, contract-tm 5.1).
+
+        :returns: whether there were such ones. Then the driver has to look again, as it looked without their locks.
+        """
+        missing = [claim for claim in self._absent if not claim.shared]
+        if not missing:
+            return False
+        for claim in missing:
+            host = self.site.host(claim.where)
+            try:
+                host.make_directory(claim.datastore)
+            except OSError as error:
+                raise from_os(error, f"make the datastore {claim.datastore}", host.name) from error
+        self._unlock()
+        self.enter()
+        return True
 
     def _refuse_root(self, claim: Claim) -> None:
         """Root's files in somebody's datastore would stop that user's own actions: it is said, and nothing is made."""
@@ -162,7 +190,8 @@ class Executor:
         return False
 
     def _workshops(self) -> list[Claim]:
-        return [claim for claim in self.claims if not (claim.shared or claim.in_pool) and claim not in self._covered]
+        without = [*self._covered, *self._absent]
+        return [claim for claim in self.claims if not (claim.shared or claim.in_pool) and claim not in without]
 
     def _home(self) -> Claim:
         for claim in self.claims:
@@ -319,9 +348,13 @@ class Executor:
         if self.journal:
             self.journal.close()
             self.journal = None
+        self._unlock()
+        return kept
+
+    def _unlock(self) -> None:
         for claim in reversed(self.claims):
             self.site.keeper(claim.where, claim.datastore).unlock(claim.datastore, claim.key)
-        return kept
+        self._locked, self._covered, self._absent = [], [], []
 
     def _after(self) -> None:
         """Do what steps have left for when the answer is out. It stands, so nothing of this makes the action fail."""

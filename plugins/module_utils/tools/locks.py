@@ -24,13 +24,17 @@ class Locks:
         All locks of a datastore are bytes of one file that is never removed; the kernel, and NFS, release them with the
         process. The byte follows from the key alone.
 
+        :raises FileNotFoundError: when the datastore is not there; none is made for a lock.
         :raises BlockingIOError: when somebody else still holds it after *wait* seconds.
         """
         import fcntl
         import struct
 
         folder = os.path.join(datastore, HIDDEN)
-        os.makedirs(folder, exist_ok=True)
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            pass
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         handle = os.open(os.path.join(folder, LOCKS), flags, 0o644)
         kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK

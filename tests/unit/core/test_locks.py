@@ -18,7 +18,7 @@ from plugins.module_utils import _run
 from plugins.module_utils._errors import Busy, StorageError
 from plugins.module_utils.tools.hidden import HIDDEN, LOCKS
 from plugins.module_utils.tools.host import Host
-from tests.unit.core.support import PLAIN, World, act, child, ended, strings
+from tests.unit.core.support import MIB, PLAIN, World, act, child, ended, strings
 
 
 @contextmanager
@@ -262,3 +262,49 @@ def test_many_at_once(world: World) -> None:
     for vm in range(5):
         assert world.disk(vm=vm).read_bytes() == (world.images / PLAIN).read_bytes()
     assert world.is_tidy()
+
+
+# ---------------------------------------------------------------- datastores that are not there
+
+
+def nowhere(world: World) -> Path:
+    return world.root / "mounts" / "7"
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "sentence"),
+    [
+        ("ds_rm", {"driver": "fs", "datastore": "{0}", "source": "{0}/a"}, ""),
+        ("tm_delete", {"driver": "qcow2", "datastore": "{0}", "path": "{0}/5"}, ""),
+        ("ds_snap_delete", {"driver": "fs", "datastore": "{0}", "source": "{0}/a", "snapshot": 0}, "is not there"),
+        (
+            "tm_clone",
+            {"driver": "ssh", "format": "raw", "datastore": "{1}", "source": "{0}/a", "destination": "{1}/5/disk.0"},
+            "is not there",
+        ),
+    ],
+)
+def test_nothing_is_made_where_a_datastore_is_not(
+    world: World, action: str, options: dict[str, object], sentence: str
+) -> None:
+    """Not even for its locks: what is gone is gone, and what is missing is said."""
+    given = {name: str(value).format(nowhere(world), world.system) for name, value in options.items()}
+    if sentence:
+        with pytest.raises(StorageError, match=sentence):
+            act(action, **given)
+    else:
+        assert not act(action, **given)["changed"]
+    assert not nowhere(world).parent.exists() and world.is_tidy()
+
+
+def test_the_first_image_and_the_first_disk_make_their_datastore(world: World) -> None:
+    """As stock's drivers do: oned makes no folders. Both are then locked like any other."""
+    root = nowhere(world)
+    given = {"driver": "fs", "datastore": root, "datastore_id": 7, "image_id": 3, "regtime": 1, "format": "raw"}
+    made = act("ds_mkfs", **given, size=1)
+    assert made["changed"] and os.path.getsize(made["source"]) == MIB
+    assert not act("ds_mkfs", **given, size=1)["changed"]
+    assert sorted(path.name for path in (root / HIDDEN).iterdir()) == [LOCKS]
+    disk = world.root / "mounts" / "8" / "5" / "disk.0"
+    act("tm_mkimage", driver="ssh", datastore=disk.parents[1], destination=disk, format="raw", size=1, fs="")
+    assert disk.stat().st_size == MIB and os.listdir(disk.parents[1] / HIDDEN) == [LOCKS]
