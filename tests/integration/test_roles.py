@@ -178,9 +178,62 @@ def test_names_of_packages_follow_from_the_facts(family: str, names: set[str]) -
         "ansible_facts": {"os_family": family},
         "one_storage_tree_missing": {"stdout_lines": sorted({*needs["hypervisor"], *needs["backup"]})},
     }
-    rendered = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(expression))
+    templar = Templar(loader=DataLoader(), variables=variables)
+    rendered = templar.template(trust_as_template(expression))
     assert names <= set(rendered) and len(rendered) == len(set(rendered))
-    assert any(f"ansible.builtin.{'apt' if family == 'Debian' else 'dnf'}" in task for task in tasks)
+    assert installers(family, tasks) == [f"ansible.builtin.{'apt' if family == 'Debian' else 'dnf'}"]
+
+
+def installers(family: str, tasks: list[dict[str, object]]) -> list[str]:
+    """Which of the tasks that are for some families do something on this one, by their modules."""
+    packages = yaml.safe_load((ROLES / "tree/vars/main.yml").read_text())
+    variables = {**packages, "ansible_facts": {"os_family": family}}
+    found = []
+    for task in tasks:
+        condition = str(task["when"])
+        if condition.startswith("ansible_facts['os_family'] ") and "is not defined" not in condition:
+            templar = Templar(loader=DataLoader(), variables=variables)
+            if templar.evaluate_conditional(trust_as_template(condition)):
+                found += [name for name in task if name.startswith("ansible.builtin.")]
+    return found
+
+
+def test_a_family_that_is_not_known_is_refused() -> None:
+    tasks = yaml.safe_load((ROLES / "tree/tasks/packages.yml").read_text())
+    assert installers("Suse", tasks) == ["ansible.builtin.fail"]
+
+
+@pytest.mark.parametrize(
+    ("there", "called"),
+    [
+        (["apt-get", "dnf"], ["apt-get update -q", "apt-get install -q -y --no-install-recommends python3"]),
+        (["dnf"], ["dnf install -q -y python3"]),
+    ],
+)
+def test_python_is_installed_by_what_the_host_has(tmp_path: Path, there: list[str], called: list[str]) -> None:
+    """The command runs before there is a Python, so it cannot go by facts."""
+    for name in there:
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >>"{tmp_path}/called"\n')
+        (tmp_path / name).chmod(0o755)
+    tasks = yaml.safe_load((ROLES / "tree/tasks/python.yml").read_text())
+    command = next(task["ansible.builtin.raw"] for task in tasks if task["name"] == "Install Python")
+    subprocess.run(["/bin/sh", "-ec", command], env={"PATH": str(tmp_path)}, check=True, timeout=20)
+    assert (tmp_path / "called").read_text().splitlines() == called
+
+
+@pytest.mark.full
+def test_without_systemd_other_commands_are_given(site: Site) -> None:
+    """What is not there is named; what is given instead is called, and only when something has changed."""
+    given: dict[str, object] = {"one_storage_oned_restart": True, "one_storage_oned_restart_command": ["/no/service"]}
+    with pytest.raises(AssertionError, match="No such file or directory.*/no/service"):
+        site.deploy("--limit", "frontend", "-e", json.dumps(given))
+    site.conf.write_text(CONF)
+    given["one_storage_oned_restart_command"] = ["touch", str(site.folder / "by hand")]
+    site.deploy("--limit", "frontend", "-e", json.dumps(given))
+    assert (site.folder / "by hand").exists()
+    (site.folder / "by hand").unlink()
+    assert site.deploy("--limit", "frontend", "-e", json.dumps(given))[0] == 0
+    assert not (site.folder / "by hand").exists()
 
 
 def test_settings_are_written_as_a_shell_reads_them(site: Site) -> None:
