@@ -12,7 +12,8 @@ class ModuleDocFragment:
 options:
   source:
     description:
-      - Path of the image's file on the lead (C(SOURCE) of the image).
+      - Path of the image's file on the lead, or its volume, C(<pool>/<name>), for O(driver=ceph) (C(SOURCE) of the
+        image).
     type: str
     required: true
   destination:

@@ -13,7 +13,7 @@ options:
   image:
     description:
       - Path of the image that the disk was made from (C(SOURCE) of the disk), as the lead sees it. Empty for a
-        volatile disk.
+        volatile disk. For O(driver=ceph) its volume, C(<pool>/<name>).
       - Layers may lie in the datastore of the disk and in that of this image, and nowhere else.
     type: str
     default: ''
@@ -21,7 +21,7 @@ options:
     description:
       - Whether the disk may be the image itself, by way of a link, as C(tm_ln) makes it (C(CLONE=NO) of the disk).
         Its layers or snapshots then lie beside the image, in C(<image>.snap), which is locked too.
-      - Only O(driver=qcow2) and O(driver=shared) look at it. Other disks are copies, also those of persistent
+      - Only O(driver=qcow2), O(driver=shared) and O(driver=ceph) look at it. Other disks are copies, also those of persistent
         images.
     type: bool
     default: false

@@ -27,6 +27,7 @@ description:
   - With O(driver=ceph) the disk is a volume C(<image>-<vm>-<disk>) beside the image, and stands on the image's
     protected snapshot C(snap), which is taken when it is not there. Nothing of it lies in the directory. Of an
     image in RBD's first format the disk is a copy.
+  - With O(driver=ceph) and O(system_driver=ssh) the node copies the image's volume to a raw file of its own.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:
@@ -82,6 +83,15 @@ EXAMPLES = r"""
     format: qcow2
     peer: node01
   delegate_to: frontend
+
+- name: A volume that stands on an image in a Ceph pool
+  one_storage.drivers.tm_clone:
+    driver: ceph
+    ceph_user: oneadmin
+    datastore: /var/lib/one/datastores/105
+    source: one/one-12
+    destination: /var/lib/one/datastores/105/42/disk.0
+  delegate_to: node01
 """
 
 RETURN = r"""

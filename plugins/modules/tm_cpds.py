@@ -21,6 +21,9 @@ description:
     moment, for which the guest is held, see O(quiesce). A copy that is not finished ends when this action does.
   - A snapshot is saved like that of a disk at rest, because nobody writes to it.
   - With O(driver=ceph) the disk, or a snapshot of it, is copied to a volume that stands on nothing.
+  - With O(driver=ceph) and O(running=true) it is a snapshot of the volume that is copied, for which the guest is
+    held and which is removed after that. With O(system_driver=ssh) the disk is a file, which is written to a new
+    volume.
   - The lead is the host that has the disk for O(driver=qcow2) and O(driver=shared), without a peer. For
     O(driver=ssh) it is the front-end, and the peer is the node.
 author:

@@ -74,6 +74,15 @@ EXAMPLES = r"""
     driver: qcow2
     datastore: /var/lib/one/datastores/100
     path: /var/lib/one/datastores/100/42
+
+- name: Remove a disk in a Ceph pool
+  one_storage.drivers.tm_delete:
+    driver: ceph
+    ceph_user: oneadmin
+    datastore: /var/lib/one/datastores/105
+    path: /var/lib/one/datastores/105/42/disk.0
+    image: one/one-12
+  delegate_to: node01
 """
 
 RETURN = r"""

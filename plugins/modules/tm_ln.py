@@ -23,6 +23,8 @@ description:
     snapshots, from the image datastore to its own storage.
   - With O(driver=ceph) the disk is the image's volume itself. Its snapshot C(snap) is removed, on which clones
     stood, as it would be out of date as soon as the machine writes. It is refused when a clone still stands on it.
+  - With O(driver=ceph) and O(system_driver=ssh) the node copies the image's volume to a raw file of its own, and
+    M(one_storage.drivers.tm_mvds) brings it back.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:

@@ -20,7 +20,9 @@ description:
   - The image keeps its old content until the new one is complete, on disk and proven by its hashes. There is
     never half an image. The disk stays on the node until the virtual machine's directory is deleted, so that a
     repeated call finds it.
-  - With O(driver=ceph) there is nothing to do either.
+  - With O(driver=ceph) there is nothing to do either. With O(system_driver=ssh) the disk's file is written to a new
+    volume, which takes the place of the image's when it is complete. Snapshots of the image stay with the old
+    volume, as after a revert.
   - The lead is the node for O(driver=qcow2) and O(driver=shared), without a peer. For O(driver=ssh) it is the
     front-end, and the peer is the node.
 author:

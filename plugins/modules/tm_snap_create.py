@@ -26,6 +26,8 @@ description:
   - It is for disks at rest. With O(running=true) it fails with the code V(unsupported), because a guest would write
     meanwhile.
   - With O(driver=ceph) a snapshot C(n) is the protected snapshot C(n) of the disk's volume.
+  - With O(driver=ceph) and O(system_driver=ssh) there are no snapshots, and the action fails with the code
+    V(unsupported). That holds for all actions on snapshots.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)

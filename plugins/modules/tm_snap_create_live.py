@@ -21,6 +21,7 @@ description:
     writes.
   - The chain of layers is read before and after, and must be the one that libvirt has.
   - A guest that is held is let go when this action is killed, too, and an unfinished copy ends.
+  - With O(driver=ceph) it is the cluster that takes the snapshot, while libvirt holds the guest.
   - The lead is the host that has the disk. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)

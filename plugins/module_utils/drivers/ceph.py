@@ -11,13 +11,10 @@ from ..steps.base import LEAD
 from ..steps.volumes import (
     CopyVolume,
     CreateVolume,
-    DiscardVolume,
     FillVolume,
-    FlattenVolume,
     PublishVolume,
-    TrashVolume,
 )
-from ..tools.rbd import unfinished, volume_of
+from ..tools.rbd import volume_of
 from .base import Answer, Plan, Request
 from .ceph_export import CephExports
 from .ceph_images import (
@@ -32,7 +29,7 @@ from .ceph_images import (
     pool_totals,
     refuse_foreign,
 )
-from .ceph_snapshots import CephSnapshots
+from .ceph_snapshots import CephSnapshots, gone
 from .fs_import import Imports
 from .vm_files import check_fs, check_size, empty_image
 
@@ -147,11 +144,4 @@ class Ceph(CephExports, CephSnapshots, Imports):
         if not members:
             return Answer(source=request["source"])
         refuse_foreign(members, pool, name, "deleted")
-        steps: list[Step] = []
-        for member in members:
-            if request["ceph_trash"]:
-                steps += [FlattenVolume(pool, member.name)] if member.volume["parent"] else []
-                steps.append(TrashVolume(pool, member.name))
-            else:
-                steps.append(DiscardVolume(pool, member.name, unfinished(member.name, request.site.run)))
-        return Plan(steps)
+        return Plan(gone(request, pool, members))

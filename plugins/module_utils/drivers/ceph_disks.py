@@ -22,19 +22,18 @@ from ..steps.volumes import (
     DiscardVolume,
     DropVolume,
     FillVolume,
-    FlattenVolume,
     ForgetSnapshot,
     PublishVolume,
     ReleaseBase,
     ResizeVolume,
     SnapshotVolume,
-    TrashVolume,
     snapshot_of,
 )
 from ..tools.chain import is_number
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request, base
 from .ceph_images import CephVolumes, Member, claim_of, family, is_retired, needed, refuse_foreign
+from .ceph_snapshots import gone
 from .vm_files import Disk, VmFiles, check_fs, check_size, empty_image, is_disk
 
 TYPE_CHECKING = False
@@ -129,7 +128,9 @@ class CephDisks(CephVolumes, VmFiles):
         members = family(cluster, pool, name) or remains(cluster, pool, name)
         if request.ran and not members:
             return Answer(path=path)
-        steps = removal(request, pool, name, members)
+        refuse_foreign(members, pool, name, "deleted")
+        closed(request, pool, [member.name for member in members])
+        steps = gone(request, pool, members)
         if request["image"]:
             image = volume_of(request["image"])
             if snapshot_of(cluster, *image, BASE):
@@ -246,20 +247,6 @@ def published(request: Request, pool: str, part: str, name: str) -> list[Step]:
     for member in members:
         old = aside if member.name == name else member.name
         steps.append(DiscardVolume(pool, old, old if old == aside else unfinished(old, run)))
-    return steps
-
-
-def removal(request: Request, pool: str, name: str, members: list[Member]) -> list[Step]:
-    """Steps that delete volumes with their snapshots, or bring them to the trash, those that stand on others first."""
-    refuse_foreign(members, pool, name, "deleted")
-    closed(request, pool, [member.name for member in members])
-    steps: list[Step] = []
-    for member in members:
-        if request["ceph_trash"]:
-            steps += [FlattenVolume(pool, member.name)] if member.volume["parent"] else []
-            steps.append(TrashVolume(pool, member.name))
-        else:
-            steps.append(DiscardVolume(pool, member.name, unfinished(member.name, request.site.run)))
     return steps
 
 

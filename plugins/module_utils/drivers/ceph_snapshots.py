@@ -9,7 +9,16 @@ the old volume the name ``<image>-<ids of its snapshots>`` and lets a clone of t
 from __future__ import annotations
 
 from .._errors import Corrupt, Missing, Refused
-from ..steps.volumes import CloneVolume, CopyVolume, DiscardVolume, ForgetSnapshot, PublishVolume, RenameVolume
+from ..steps.volumes import (
+    CloneVolume,
+    CopyVolume,
+    DiscardVolume,
+    FlattenVolume,
+    ForgetSnapshot,
+    PublishVolume,
+    RenameVolume,
+    TrashVolume,
+)
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_images import CephImages, Member, family, needs_format_2, refuse_foreign
@@ -125,6 +134,21 @@ def delete(request: Request, pool: str, name: str, snapshot: str) -> Reply:
         elif left and retired_name(name, left) != member.name:
             steps.append(RenameVolume(pool, member.name, retired_name(name, left)))
     return Plan(steps) if steps else Answer(source=f"{pool}/{name}")
+
+
+def gone(request: Request, pool: str, members: list[Member]) -> list[Step]:
+    """Steps that delete volumes with their snapshots, or bring them to the trash (CEPH_TRASH) on their own feet.
+
+    :param members: those that stand on others first.
+    """
+    steps: list[Step] = []
+    for member in members:
+        if request["ceph_trash"]:
+            steps += [FlattenVolume(pool, member.name)] if member.volume["parent"] else []
+            steps.append(TrashVolume(pool, member.name))
+        else:
+            steps.append(DiscardVolume(pool, member.name, unfinished(member.name, request.site.run)))
+    return steps
 
 
 def _refuse_needed(member: Member, pool: str, snapshot: str) -> None:
