@@ -262,7 +262,9 @@ def _kinds() -> list[type[Step]]:
     from . import (  # noqa: F401
         backup,
         backup_live,
+        cancel,
         fetch,
+        fetch_volume,
         files,
         images,
         layers,
@@ -270,10 +272,12 @@ def _kinds() -> list[type[Step]]:
         marks,
         migrate,
         quarantine,
+        rehearse,
         restoring,
         transfer,
         volume_backup,
         volumes,
+        volumes_live,
     )
 
     found: list[type[Step]] = []

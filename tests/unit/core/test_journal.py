@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import StorageError
+from plugins.module_utils.steps import base
 from plugins.module_utils.steps.base import LEAD, restore
 from plugins.module_utils.steps.files import Discard, MakeDirectory, MakeLink, Publish
 from plugins.module_utils.steps.journal import Found, path_of
@@ -293,3 +295,17 @@ def test_undo_of_a_step_that_never_happened_changes_nothing(folder: Path, step: 
 def test_where_journals_lie() -> None:
     assert path_of("/ds/1", "vm-5") == f"/ds/1/{HIDDEN}/vm-5.journal"
     assert os.path.basename(HIDDEN).startswith(".")
+
+
+def test_every_step_is_known_to_who_finds_it_in_a_journal() -> None:
+    """A file of steps that a driver loads only when it needs it would be unknown to the process that settles."""
+    core = Path(base.__file__).parents[1]
+    told = ast.parse((core / "steps" / "base.py").read_text())
+    [kinds] = [node for node in told.body if isinstance(node, ast.FunctionDef) and node.name == "_kinds"]
+    known = {name.name for node in ast.walk(kinds) if isinstance(node, ast.ImportFrom) for name in node.names}
+    for driver in (core / "drivers").glob("*.py"):
+        for node in ast.parse(driver.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("steps."):
+                known.add(str(node.module).partition(".")[2])
+    files = {path.stem for path in (core / "steps").glob("*.py") if "kind: ClassVar" in path.read_text()}
+    assert files - known - {"base"} == set()
