@@ -492,10 +492,10 @@ ACTIONS: dict[str, Action] = {
     ),
     "tm_prebackup": Action("tm", "prebackup", _COMMON, _CEPH, _BACKUP, _BACKUP_FILES, _CONFINED),
     "tm_prebackup_live": Action(
-        "tm", "prebackup_live", _COMMON, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE
+        "tm", "prebackup_live", _COMMON, _CEPH, _BACKUP, _BACKUP_FILES, _CONFINED, _BACKUP_GUEST, _BACKUP_FREEZE
     ),
     "tm_postbackup": Action("tm", "postbackup", _COMMON, _CEPH, _BACKUP, _BACKUP_END),
-    "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
+    "tm_postbackup_live": Action("tm", "postbackup_live", _COMMON, _CEPH, _BACKUP, _BACKUP_END, _BACKUP_GUEST),
     "tm_backup_doctor": Action(
         "tm",
         "backup_doctor",

@@ -14,6 +14,7 @@ description:
   - Removes the backup directory of a virtual machine, and what the backup needed in its directory. OpenNebula calls
     this action when the repository has the files, and when the backup failed or was cancelled.
   - What the guest wrote meanwhile is brought back into the disk. Nothing is removed that the guest still needs.
+  - With O(driver=ceph) it does what M(one_storage.drivers.tm_postbackup) does.
   - What is gone is a success.
   - The lead is the host that the machine runs on. There is no peer.
 author:
@@ -21,12 +22,14 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.backup
   - one_storage.drivers.backup_end
   - one_storage.drivers.backup_guest
 requirements:
   - C(qemu-img) on the lead
   - C(python3-libvirt) and C(python3-lxml) for C(/usr/bin/python3) on the lead
+  - C(python3-rados) and C(python3-rbd) on the lead, for O(driver=ceph)
 seealso:
   - module: one_storage.drivers.tm_prebackup_live
   - module: one_storage.drivers.tm_postbackup

@@ -16,6 +16,9 @@ description:
   - All disks are those of one moment. The guest is held for that moment as O(freeze) says. RV(consistency) and the
     manifest say what was reached.
   - The files are those of M(one_storage.drivers.tm_prebackup).
+  - With O(driver=ceph) the cluster takes snapshots of the volumes at that moment, under the names that
+    M(one_storage.drivers.tm_prebackup) tells. The processors of a machine with several disks stand still for it, also
+    with O(freeze=none).
   - When the action fails, or is killed, the guest goes on, and no job, overlay or checkpoint of it is left.
   - The lead is the host that the machine runs on. There is no peer.
 author:
@@ -23,6 +26,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.backup
   - one_storage.drivers.backup_files
   - one_storage.drivers.confined
@@ -37,6 +41,7 @@ attributes:
 requirements:
   - C(qemu-img), C(qemu-io) and C(tar) on the lead
   - C(python3-libvirt) and C(python3-lxml) for C(/usr/bin/python3) on the lead
+  - C(python3-rados) and C(python3-rbd) on the lead, for O(driver=ceph)
 seealso:
   - module: one_storage.drivers.tm_postbackup_live
   - module: one_storage.drivers.tm_prebackup

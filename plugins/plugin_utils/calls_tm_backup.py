@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Drivers whose disks are files in the VM's directory; a disk of another driver is that driver's to back up.
 _FILES = ("", "local", "qcow2", "shared", "ssh")
+_LAST = "BACKUPS/BACKUP_CONFIG/LAST_INCREMENT_ID"
 #: Options that say how a cluster is reached.
 _REACHED = ("ceph_user", "ceph_key", "ceph_conf", "ceph_host")
 #: Attributes of the repository's datastore, behind the name of its driver (contract-ds 10.6).
@@ -74,6 +75,8 @@ def backup(action: str, given: list[str], volumes: bool = False) -> Call:
         if action.startswith("post"):
             options["failed"] = text(machine, "BACKUP_RESULT").strip().upper() == "FAILURE"
             return options
+        if volumes:
+            _refuse_old_form(context, machine)
         options.update(_beforehand(context, machine, document, action))
         from .running import note
 
@@ -103,7 +106,7 @@ def what_of(machine: _Element) -> dict[str, Any]:
         raise Unsupported(f"The backup has MODE={one_line(mode, 40)}, and FULL and INCREMENT are supported")
     if way not in ("CBT", "SNAPSHOT"):
         raise Unsupported(f"The backup has INCREMENT_MODE={one_line(way, 40)}, and CBT and SNAPSHOT are supported")
-    last = number(machine, "BACKUPS/BACKUP_CONFIG/LAST_INCREMENT_ID", -1)
+    last = number(machine, _LAST, -1)
     return {"mode": mode.lower(), "increment_mode": way.lower(), "last_increment": last}
 
 
@@ -161,6 +164,20 @@ def volume_options(context: Context, machine: _Element, place: Place, wanted: li
         if not reached or not source:
             reached = found
     return {**reached, "disks": formats, "images": images, "persistent": persistent}
+
+
+def _refuse_old_form(context: Context, machine: _Element) -> None:
+    """Chains that old drivers of stock began have files as ``rbd export`` makes them, and qcow2 files cannot follow
+    (contract-tm 8.2)."""
+    backups = [text(node, ".").strip() for node in machine.findall("BACKUPS/BACKUP_IDS/ID")]
+    goes_on = config_of(machine, "MODE") == "INCREMENT" and number(machine, _LAST, -1) >= 0
+    if not (goes_on and backups and is_number(backups[-1])):
+        return
+    if text(context.oned.image(int(backups[-1])), "FORMAT").strip().lower() == "rbd":
+        raise Refused(
+            f"The chain of backup {backups[-1]} has files of the old form (FORMAT=rbd), and cannot go on",
+            todo="begin a new one: onevm backup --reset",
+        )
 
 
 def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:

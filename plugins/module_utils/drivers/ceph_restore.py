@@ -42,12 +42,12 @@ class RestoredVolumes(Restored):
 class CephRestores(Restoring):
     """Restores of the disks of a VM."""
 
-    def asked(self, options: dict[str, Any]) -> Restored:
+    def _restored(self, options: dict[str, Any]) -> Restored:
         return RestoredVolumes(options, True)
 
     def claims_restore(self, options: dict[str, Any]) -> list[Claim]:
         """The volumes, in whose pool the journal lies, and the VM's files, where a TPM's old state is set aside."""
-        found = self.asked(options)
+        found = self._restored(options)
         claims = [claim_of(*volume_at(options, disk)) for disk in found.disks]
         return [*claims, Claim(LEAD, found.datastore, found.key, aside=TPM in found.sources and bool(claims))]
 

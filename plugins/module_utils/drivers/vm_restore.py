@@ -42,7 +42,7 @@ class Restoring:
 
     def claims_restore(self, options: dict[str, Any]) -> list[Claim]:
         """The VM's files, and images that are the disks themselves."""
-        found = self.asked(options)
+        found = self._restored(options)
         claims = [Claim(LEAD, found.datastore, found.key)]
         for disk in found.disks:
             if disk.persistent:
@@ -54,7 +54,7 @@ class Restoring:
         from .vm_snapshots import refuse_running
 
         refuse_running(request)
-        asked = self.asked(request.options)
+        asked = self._restored(request.options)
         items: list[_Item] = [self._item(request, asked, disk) for disk in asked.disks]
         if TPM in asked.sources:
             items.append(_Tpm(request, asked))
@@ -67,7 +67,7 @@ class Restoring:
         prepared = [step for item in items for step in item.prepare()]
         return Plan([*prepared, *[step for item in items for step in item.publish()]])
 
-    def asked(self, options: dict[str, Any]) -> Restored:
+    def _restored(self, options: dict[str, Any]) -> Restored:
         """What an action's options say."""
         return Restored(options, self.in_place)
 

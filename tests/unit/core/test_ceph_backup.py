@@ -18,7 +18,9 @@ from tests.unit.core.vm_volume_backups import Backed
 from tests.unit.core.vm_volumes import Disks, opened
 
 
-@pytest.mark.parametrize("length", [4, pytest.param(12, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "length", [3, pytest.param(4, marks=pytest.mark.full), pytest.param(12, marks=pytest.mark.full)]
+)
 def test_a_chain_restores_at_every_point(disks: Disks, length: int) -> None:
     """With twelve, one that is sorted as text goes wrong at increment 10."""
     signal.alarm(120)
@@ -61,7 +63,7 @@ def test_a_full_backup_ends_a_chain_and_stays_clear_of_stale_snapshots(disks: Di
 def test_the_increment_that_failed_is_made_again(disks: Disks, how: str) -> None:
     """The files were made, the repository did not get them; postbackup says so, or is never called."""
     vm = Backed(disks)
-    for number in range(3):
+    for number in range(2):
         vm.write()
         vm.before()
         if how == "failed":
@@ -85,6 +87,7 @@ def test_postbackup_that_is_never_called_and_one_that_is_called_twice(disks: Dis
     vm.check_all()
 
 
+@pytest.mark.full
 def test_after_a_revert_an_increment_has_the_whole_disk(disks: Disks) -> None:
     """The snapshot of the increment before stays with the volume that was retired, and goes from there."""
     vm = Backed(disks)
@@ -145,7 +148,7 @@ def test_killed_between_two_steps_and_run_again(disks: Disks, point: str) -> Non
     vm = Backed(disks, (0, 1))
     vm.back_up()
     steps = 0
-    for number in (1, 4, 7) if point == "some" else itertools.count():
+    for number in (1, 6) if point == "some" else itertools.count():
         vm.write()
         fault = str(number) if point == "before" else f"{number}+"
         if not killed_at(fault, "tm_prebackup", vm.options(document=DOCUMENT)):
@@ -154,7 +157,7 @@ def test_killed_between_two_steps_and_run_again(disks: Disks, point: str) -> Non
         vm.back_up()
         assert disks.pools.left() == [], f"killed at {fault}"
         assert vm.snapshots() == [f"one_backup_{vm.last}"], f"killed at {fault}"
-    assert steps == 3 if point == "some" else steps > 8
+    assert steps == 2 if point == "some" else steps > 8
     vm.check_all()
 
 

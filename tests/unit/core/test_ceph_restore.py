@@ -43,7 +43,7 @@ def test_each_point_of_a_chain_in_place_and_as_a_new_image(disks: Disks, kind: s
     vm = chain(disks, (0, 1), length)
     stored = vm.stored(kind)
     # tens come after nines, and a point in the middle is no less than the last one
-    for upto in [number for number in range(length) if length < 6 or number in (0, 2, 9, 10, 11)]:
+    for upto in [number for number in range(length) if number % 2 == 0 or number > 8]:
         result = act("tm_restore", **vm.restore_options(stored, upto))
         assert result["restored"] == ["disk.0", "disk.1"]
         assert vm.now() == vm.kept[upto], f"increment {upto}"
@@ -112,7 +112,7 @@ def test_killed_at_every_step_it_has_all_old_disks_or_all_new_ones(disks: Disks,
     stored = vm.stored()
     seen = set()
     # the quick form kills where volumes change their names
-    for number in range(9, 18, 3) if step else [*range(40), "end"]:
+    for number in (9, 15) if step else [*range(40), "end"]:
         vm.write()
         before = vm.now()
         (disks.vm / "tpm" / "state").write_bytes(b"old")
@@ -146,6 +146,7 @@ def test_a_backup_that_is_damaged_touches_nothing(disks: Disks) -> None:
     assert disks.pools.left() == []
 
 
+@pytest.mark.full
 def test_a_volume_that_is_open_is_left_alone(disks: Disks) -> None:
     vm = chain(disks, (0,), 1)
     stored, before = vm.stored(), disks.pools.tree()

@@ -32,6 +32,9 @@ class KnowsNothing:
     def datastore(self, number: int) -> Any:
         return self._find("datastore", number)
 
+    def image(self, number: int) -> Any:
+        return self._find("image", number)
+
     def _find(self, kind: str, number: int) -> Any:
         self.asked.append(f"{kind} {number}")
         raise Missing(f"oned does not give {kind} {number}: [one.{kind}.info] Error getting {kind} [{number}].")
