@@ -109,7 +109,7 @@ def test_a_chain_of_a_guest_that_writes_all_the_time(machine: VolumeMachine) -> 
     assert any("does not freeze its file systems" in text for text in result["warnings"])
     assert machine.guest.state() == "running"
     assert kept[2] < chain.row(0) < machine.written
-    missing = chain.before(domain="one-999")
+    missing = chain.before(domain="one-999", freeze="suspend")
     assert "one-999" in missing["sentence"]
     chain.after(failed=True, last_increment=chain.last)
     assert chain.snapshots() == ["one_backup_0"]

@@ -120,7 +120,7 @@ class LiveSnapshots(Step):
         self.snapshot = snapshot
         self.guest = guest
         self.freeze = freeze
-        self.require = require
+        self.require = require and freeze != "none"
         self.protect = protect
         #: Those that had no such snapshot before.
         self.new: list[list[str]] = []
