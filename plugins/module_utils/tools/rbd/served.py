@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import threading
 import time
 
@@ -125,7 +124,3 @@ def _trouble(error: Exception) -> dict[str, Any]:
     own = type(error).__module__ == "builtins"
     words = str(getattr(error, "strerror", None) or error) if own else _SAID.get(number, "")
     return {"error": [number, words or str(error)], "detail": f"{type(error).__name__}: {error}"}
-
-
-if __name__ == "__main__":
-    sys.exit("this is no program by itself")
