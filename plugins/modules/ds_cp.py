@@ -148,11 +148,27 @@ EXAMPLES = r"""
     source: /var/tmp/vmlinuz
     plain: true
     decompress: false
+
+- name: An image as a volume of a Ceph pool, done by a host of the cluster
+  one_storage.drivers.ds_cp:
+    driver: ceph
+    datastore: /var/lib/one/datastores/110
+    datastore_id: 110
+    image_id: 21
+    regtime: 1767225600
+    source: https://example.org/debian-12.qcow2
+    size: 2048
+    pool: one
+    ceph_user: oneadmin
+    staging_dir: /var/tmp
+  delegate_to: bridge01
 """
 
 RETURN = r"""
 source:
-  description: Path of the image (C(SOURCE) of the image), in the spelling of O(datastore).
+  description:
+    - Path of the image (C(SOURCE) of the image), in the spelling of O(datastore). With O(driver=ceph) its pool and
+      volume, such as C(one/one-5).
   returned: success, except in check mode when the image is not there yet
   type: str
   sample: /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e

@@ -85,7 +85,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 source:
-  description: Path of the image (C(SOURCE) of the image), in the spelling of O(datastore).
+  description:
+    - Path of the image (C(SOURCE) of the image), in the spelling of O(datastore). With O(driver=ceph) its pool and
+      volume, such as C(one/one-5).
   returned: success, except in check mode when the image is not there yet
   type: str
   sample: /var/lib/one/datastores/1/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e

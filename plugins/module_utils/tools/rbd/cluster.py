@@ -72,11 +72,16 @@ class Cluster:
         self._send(data)
 
     def close(self) -> None:
-        """End the connection. Locks that are still held are given back first."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            child.end()
+        """End the connection. Locks that are still held are given back, if that is possible at once."""
+        if self._child is not None:
+            for (pool, key), (number, _shared) in list(self._held.items()):
+                try:
+                    self.ask("unlock", pool=pool, key=key, number=number)
+                except OSError:
+                    # it ends with this process, or after its lease
+                    break
+            self._held.clear()
+        self._break()
 
     def _connect(self) -> None:
         if self._gone:
