@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..steps.base import Step
+    from ..tools.rbd.cluster import Cluster
     from .base import Reply, Request
     from .ceph_backup import CephBackup
 
@@ -92,21 +93,33 @@ def planned(request: Request, backup: CephBackup, taken: list[Step]) -> Plan:
             # of a run that failed, and its backup is nowhere
             stale.append(ForgetSnapshot(pool, name, backup.snapshot))
         before = backup.before
-        if before and before not in there:
-            request.site.warn(
-                f"Increment {backup.number} has all of disk {disk.id}, as the snapshot {pool}/{name}@{before} is not "
-                "there"
-            )
+        why = _not_told(cluster, backup, (pool, name), there) if before else ""
+        if why:
+            request.site.warn(f"Increment {backup.number} has all of disk {disk.id}, as {why}")
             before = ""
         file, size, noted = backup.file_of(disk), int(volume["size"]), os.path.join(shop, f"changes.{disk.id}")
         told[file] = {"format": "qcow2", "virtual_size": size}
         alone = backup.parent < 0
-        notes.append(NoteChanges(pool, name, backup.snapshot, before, not (before or alone), noted))
+        owner = backup.vm if backup.chain else -1
+        notes.append(NoteChanges(pool, name, backup.snapshot, before, not (before or alone), noted, owner))
         made = os.path.join(part, file)
         copies.append(BringVolume(pool, name, backup.snapshot, size, noted, made, alone, pace(request)))
     # what is brought lies there twice for a while, as a raw file and in the backup
     room = look_for_room(request, backup, 0, [item["virtual_size"] for item in told.values()], [*notes, *notes])
     return Plan([*stale, *taken, *notes, room, *copies, *finished(request, backup, part, told, []), *ends])
+
+
+def _not_told(cluster: Cluster, backup: CephBackup, volume: tuple[str, str], there: list[str]) -> str:
+    """Why it cannot be told what of a volume changed since the increment before; empty when it can.
+
+    Names of snapshots say nothing of the VM: an image that belonged to another one has that one's (contract-tm 6.6).
+    """
+    pool, name = volume
+    shown = f"the snapshot {pool}/{name}@{backup.before}"
+    if backup.before not in there:
+        return f"{shown} is not there"
+    owner = cluster.ask("owner", pool=pool, name=name, snapshot=backup.before)
+    return f"{shown} belongs to the backups of VM {owner}" if owner not in (-1, backup.vm) else ""
 
 
 def released(request: Request, backup: CephBackup) -> list[Step]:

@@ -28,22 +28,26 @@ class NoteChanges(VolumeStep):
     :param before: the snapshot of the increment before; empty to take all.
     :param whole: taking all, zeros too, which hide what earlier increments have there.
     :param part: where it is noted, as :func:`..tools.changes.dump` writes it.
+    :param vm: to whose chain the snapshot belongs from now on; -1 for none.
     """
 
     kind: ClassVar[str] = "note-changes"
 
-    def __init__(self, pool: str, name: str, snapshot: str, before: str, whole: bool, part: str) -> None:
+    def __init__(self, pool: str, name: str, snapshot: str, before: str, whole: bool, part: str, vm: int) -> None:
         super().__init__(pool, name)
         self.snapshot = snapshot
         self.before = before
         self.whole = whole
         self.part = part
+        self.vm = vm
 
     def words(self) -> str:
         return f"see what of {self.shown()} " + (f"changed since {self.before}" if self.before else "there is")
 
     def do(self, site: Site) -> None:
         site.host(self.where).make_directory(os.path.dirname(self.part))
+        if self.vm >= 0:
+            self.ask(site, "own", snapshot=self.snapshot, vm=self.vm)
         self.ask(site, "note", snapshot=self.snapshot, before=self.before, whole=self.whole, path=self.part)
 
 

@@ -13,7 +13,7 @@ import pytest
 from plugins.module_utils._errors import BadCall, Busy, Missing, NoSpace
 from plugins.module_utils.tools.host import Host
 from tests.unit.core.backups import DOCUMENT
-from tests.unit.core.support import MIB, act, killed_at
+from tests.unit.core.support import MIB, act, bytes_of, killed_at
 from tests.unit.core.vm_volume_backups import Backed
 from tests.unit.core.vm_volumes import Disks, opened
 
@@ -23,7 +23,7 @@ from tests.unit.core.vm_volumes import Disks, opened
 )
 def test_a_chain_restores_at_every_point(disks: Disks, length: int) -> None:
     """With twelve, one that is sorted as text goes wrong at increment 10."""
-    signal.alarm(120)
+    signal.alarm(280)
     vm = Backed(disks, (0, 1, 2))
     for number in range(length):
         vm.write()
@@ -137,6 +137,23 @@ def test_our_snapshots_are_those_of_stock(disks: Disks) -> None:
     # increment 2 has nothing but what was written after stock's snapshot
     assert vm.now() != shown
     assert vm.size_of(2) < vm.size_of(0)
+
+
+def test_an_image_that_comes_from_another_vm_brings_no_chain_with_it(disks: Disks) -> None:
+    """Its snapshots have the names that this VM's would have."""
+    vm = Backed(disks, (1,))
+    for _number in range(2):
+        vm.write()
+        vm.back_up()
+    other = disks.world.root / "100" / "43"
+    other.mkdir()
+    vm.write()
+    given = {**vm.options(document=DOCUMENT), "path": str(other)}
+    result = act("tm_prebackup", **given)
+    assert result["warnings"] == [
+        "Increment 2 has all of disk 1, as the snapshot one/one-6@one_backup_1 belongs to the backups of VM 42"
+    ]
+    assert bytes_of(other / "backup" / "disk.1.2", "qcow2") == vm.now()[1]
 
 
 # ---------------------------------------------------------------- trouble

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .volumes import Volumes
 
 _BLOCK = 4 << 20
+#: What begins a volume's notes of whose chain its snapshots belong to; the snapshot's name follows.
+_OWNER = "one_storage.owner."
 #: What qcow2 files are made of, in bytes.
 _CLUSTER = 1 << 16
 
@@ -91,6 +93,25 @@ class Diffs:
             for what, start, end in parts.found:
                 file.write(f"{what} {start} {end - start}\n")
         return size
+
+    def own(self, pool: str, name: str, snapshot: str, vm: int) -> None:
+        """Write on a volume to which VM's chain of backups a snapshot belongs: an image may go from one to another."""
+        with self._volumes.open(pool, name) as image:
+            known = {found["name"]: int(found["id"]) for found in image.list_snaps()}
+            for key, _value in list(image.metadata_list()):
+                if key.startswith(_OWNER) and key[len(_OWNER) :] not in known:
+                    image.metadata_remove(key)
+            image.metadata_set(_OWNER + snapshot, f"{vm} {known[snapshot]}")
+
+    def owner(self, pool: str, name: str, snapshot: str) -> int:
+        """The VM that :meth:`own` named for this very snapshot; -1 for one that stock took."""
+        with self._volumes.open(pool, name, read_only=True) as image:
+            try:
+                vm, number = str(image.metadata_get(_OWNER + snapshot)).split()
+            except (KeyError, self._volumes.rbd.Error):
+                return -1
+            known = {found["name"]: int(found["id"]) for found in image.list_snaps()}
+            return int(vm) if known.get(snapshot) == int(number) else -1
 
     def pick(self, pool: str, name: str, snapshot: str, parts: str, path: str) -> None:
         """Write what is noted in *parts* as data into a new file, as large as the snapshot; all else is holes."""

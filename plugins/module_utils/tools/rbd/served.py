@@ -107,7 +107,7 @@ OPERATIONS = {
     "volumes": "names look children trash create clone rename remove resize flatten discard restore label"
     " set_label snapshot protect forget",
     "content": "begin write check finish leave fill copy export digest used",
-    "diffs": "note pick",
+    "diffs": "note own owner pick",
 }
 
 
