@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +100,24 @@ def test_a_chain_of_a_guest_that_writes_all_the_time(machine: VolumeMachine) -> 
         assert before < kept[number] < machine.written
     assert [chain.row(number) for number in kept] == list(kept.values())
     assert machine.row(machine.volume) == machine.written
+    # killed while the guest is held: it goes on, and the next call makes the same increment
+    given = {"document": "<VM/>", "freeze": "suspend", "freeze_timeout": 60, **chain.options()}
+    process = machine.start("prebackup_live", pause="held", **given)
+    helper = machine.helper("hold", "held")
+    assert machine.guest.state() == "paused"
+    machine.kill(process)
+    os.kill(helper.pid, signal.SIGKILL)
+    machine.hypervisor.until("the guest to go on", lambda: machine.guest.state() == "running", 30)
+    with Writing(machine):
+        assert chain.back_up(freeze="suspend")["increment"] == 3
+    assert chain.snapshots() == ["one_backup_3"]
+    assert kept[2] < chain.row(3) < machine.written
+    assert not [name for name in machine.cluster.rbd("ls", "one").split() if name.startswith("one_storage.")]
     # what cannot be frozen is told, and what has to be is an error
     chain.last = -1
     wrong = chain.before(freeze="agent", require_quiesce=True)
     assert "does not freeze its file systems" in wrong["sentence"]
-    assert chain.snapshots() == ["one_backup_2"]
+    assert chain.snapshots() == ["one_backup_3"]
     with Writing(machine):
         result = chain.back_up(freeze="agent")
     assert result["consistency"] == "crash"
