@@ -18,8 +18,9 @@ import pytest
 from plugins.module_utils import _run
 from plugins.module_utils._errors import Busy, DeadlineOver, NoSpace, StorageError
 from plugins.module_utils.tools.hidden import HIDDEN
+from plugins.module_utils.tools.rbd.cluster import Cluster
 from tests.unit.core.pools import Pools, connection, image, qemu
-from tests.unit.core.support import MIB, act, child, ended, killed_at, pattern
+from tests.unit.core.support import MIB, act, child, ended, killed_at, pattern, strings
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,68 @@ def test_killed_between_two_steps_and_run_again(pools: Pools, case: Case, point:
         act(case.action, **case.options(pools))
         assert without_dates(pools.tree()) == whole, f"killed at {fault}"
         assert pools.left() == [], f"killed at {fault}"
+
+
+#: Calls that change something in the cluster.
+CHANGES = frozenset(
+    "create clone copy fill finish rename remove resize flatten discard restore set_label snapshot protect forget"
+    " write_entry lock unlock".split()
+)
+
+
+def killed_at_call(number: int, action: str, given: dict[str, Any]) -> bool:
+    """Run an action in a process that dies before its n-th call that changes the cluster; False when it survived."""
+
+    def task() -> None:
+        left = number
+        real = Cluster.ask
+
+        def deadly(self: Cluster, operation: str, **values: Any) -> Any:
+            nonlocal left
+            if operation in CHANGES:
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left -= 1
+            return real(self, operation, **values)
+
+        Cluster.ask = deadly  # type: ignore[method-assign]
+        _run.run(action, strings(given), _run.Mode()).close()
+
+    with child(task) as pid:
+        return ended(pid) != 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_killed_before_any_change_and_run_again(pools: Pools, case: Case) -> None:
+    """Not between steps, but before each single change: inside steps, locks, journals and what comes after the end."""
+    signal.alarm(600)
+    case.prepare(pools)
+    act(case.action, **case.options(pools))
+    whole = without_dates(pools.tree())
+    for number in itertools.count():
+        pools.clear()
+        case.prepare(pools)
+        if not killed_at_call(number, case.action, case.options(pools)):
+            break
+        act(case.action, **case.options(pools))
+        assert without_dates(pools.tree()) == whole, f"killed before change {number}"
+        assert pools.left() == [], f"killed before change {number}"
+    assert number > 5
+
+
+def test_killed_between_the_two_renames_the_old_volume_comes_back_with_the_next_action(pools: Pools) -> None:
+    """The one moment in which nothing has the name ends with whoever comes next, whatever that is about."""
+    held = pools.branched()
+    given = pools.options(source="one/one-5", snapshot=2)
+    for number in itertools.count():
+        assert killed_at_call(number, "ds_snap_revert", given)
+        if "one-5" not in pools.names():
+            break
+    act("ds_mkfs", **pools.new(6, size=8))
+    assert pools.names() == ["one-5", "one-6"]
+    assert pools.content("one/one-5") == held["now"]
+    assert pools.left() == []
 
 
 def points(after: bool) -> Iterator[str]:
