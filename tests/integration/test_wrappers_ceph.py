@@ -129,8 +129,8 @@ def test_the_life_of_a_machine(site: Site) -> None:
     assert site.content("one-sys-7-2")[4086:4096] == b"SWAPSPACE2"
     assert sorted(path.name for path in home.iterdir()) == ["disk.3"]
     # snapshots, a revert, a disk that is saved, and one that grows
-    for number in ("0", "1"):
-        site.tm("snap_create", disk, number, vm, images)
+    for snapshot in ("0", "1"):
+        site.tm("snap_create", disk, snapshot, vm, images)
     site.tm("snap_revert", disk, "0", vm, images)
     site.tm("snap_delete", disk, "1", vm, images)
     assert "one-5-7-0-0" in site.names()

@@ -13,12 +13,12 @@ from .._errors import Missing, Refused, Unsupported
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.images import Resize
-from ..steps.volumes import DiscardVolume, ExportVolume, FillVolume, PublishVolumeForGood
+from ..steps.volumes import ExportVolume, FillVolume, PublishVolumeForGood
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_disks import BASE, closed, published
 from .ceph_disks import settled as there
-from .ceph_images import CephVolumes, claim_of, family, needed, refuse_foreign
+from .ceph_images import CephVolumes, Member, claim_of, family, needed, refuse_foreign
 from .ceph_snapshots import numbered, retired_name
 from .ssh import marker
 from .vm_files import Disk, publish, settled
@@ -68,12 +68,14 @@ class CephSsh(CephVolumes, Resizing):
     def ln(self, request: Request) -> Reply:
         """Copy a persistent image to the node; ``mvds`` brings it back.
 
-        :raises Refused: a clone stands on the image, which could not be replaced at the end.
+        :raises Refused: the image cannot be replaced at the end: a clone stands on it, or a backup's snapshot would go.
         """
         disk, (pool, name) = Disk(request["destination"], request["datastore"]), volume_of(request["source"])
         if settled(request, disk):
             return Answer(path=disk.path)
-        refuse_foreign(family(request.site.volumes(), pool, name), pool, name, "written to")
+        members = family(request.site.volumes(), pool, name)
+        refuse_foreign(members, pool, name, "written to")
+        _refuse_lost(members, pool, name)
         return self._brought(request, disk, grows=False)
 
     @staticmethod
@@ -111,16 +113,13 @@ class CephSsh(CephVolumes, Resizing):
         ids = numbered(current)
         part, aside = unfinished(name, run), unfinished(f"{name}.old", run)
         label = cluster.ask("label", pool=pool, name=name)
-        old = retired_name(name, ids) if ids else aside
-        steps: list[Step] = [
-            FillVolume(file, pool, part, int(image["format"]), str(image["data_pool"])),
-            PublishVolumeForGood(pool, part, name, old, "image", label),
-        ]
-        if not ids:
-            if any(snapshot != BASE for snapshot in current.snapshots()):
-                raise Refused(f"{pool}/{name} cannot be replaced: it has snapshots that are not OpenNebula's")
-            steps.append(DiscardVolume(pool, aside, aside))
-        return Plan(steps)
+        _refuse_lost(members, pool, name)
+        return Plan(
+            [
+                FillVolume(file, pool, part, int(image["format"]), str(image["data_pool"])),
+                PublishVolumeForGood(pool, part, name, retired_name(name, ids) if ids else aside, "image", label),
+            ]
+        )
 
     # ------------------------------------------------------------ cpds
 
@@ -154,6 +153,22 @@ class CephSsh(CephVolumes, Resizing):
 
     def _stack(self, request: Request) -> Stack:
         return Stack(request, Disk(request["path"], request["datastore"]), "", False)
+
+
+def _refuse_lost(members: list[Member], pool: str, name: str) -> None:
+    """``Refused`` when the image has a snapshot that would go with its volume, such as that of a backup.
+
+    Those that oned counts stay, with the old volume.
+    """
+    for member in members:
+        if member.name != name or numbered(member):
+            continue
+        for snapshot in member.snapshots():
+            if snapshot != BASE:
+                raise Refused(
+                    f"{pool}/{name} has the snapshot {snapshot}, which would be lost when its disk comes back",
+                    todo="remove it, after the backups that count on it, or use a system datastore of the driver ceph",
+                )
 
 
 def _file(request: Request, disk: Disk) -> str:

@@ -294,10 +294,22 @@ class PublishVolume(VolumeStep):
 
 
 class PublishVolumeForGood(PublishVolume):
-    """A publish after which there is no way back. What is cut short in between is undone like any other publish."""
+    """A publish after which there is no way back. What is cut short in between is undone like any other publish.
+
+    An old volume whose name is of the run's own is deleted when the action is over, also by whoever settles it.
+    """
 
     kind: ClassVar[str] = "publish-volume-for-good"
     final = True
+
+    def complete(self, site: Site) -> None:
+        if self.done(site):
+            self.ended(site)
+
+    def ended(self, site: Site) -> None:
+        cluster = site.volumes()
+        if self.old and self.aside.startswith(UNFINISHED) and id_of(cluster, self.pool, self.aside) == self.old:
+            purge(cluster, self.pool, self.aside)
 
 
 class DiscardVolume(VolumeStep):

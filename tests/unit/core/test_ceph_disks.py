@@ -86,17 +86,17 @@ def test_disks_whose_names_begin_alike_do_not_concern_each_other(disks: Disks) -
     pools = disks.pools
     for number in (1, 10):
         pools.volume(f"one-{number}", image(str(number)))
-    for number in (1, 10):
-        for vm in (4, 42):
-            for disk in (1, 10):
-                disks.clone(number, disk, vm)
+    places = [(number, vm, disk) for number in (1, 10) for vm, disk in ((4, 1), (4, 10), (42, 1))]
+    for number, vm, disk in places:
+        disks.clone(number, disk, vm)
     disks.delete(1, 4, image="one/one-1")
-    left = {f"one-{n}-{vm}-{disk}" for n in (1, 10) for vm in (4, 42) for disk in (1, 10)} - {"one-1-4-1"}
+    left = {f"one-{number}-{vm}-{disk}" for number, vm, disk in places} - {"one-1-4-1"}
     assert set(pools.names()) == left | {"one-1", "one-10"}
     for name in left:
         assert pools.content(f"one/{name}") == image(name.split("-")[1])
 
 
+@pytest.mark.full
 def test_the_base_stays_while_another_clone_stands_on_it(disks: Disks) -> None:
     pools = disks.pools
     pools.volume("one-5")
