@@ -8,12 +8,8 @@ import os
 
 from .._errors import Unsupported, one_line
 from ..steps.base import LEAD
-from ..steps.volumes import (
-    CopyVolume,
-    CreateVolume,
-    FillVolume,
-    PublishVolume,
-)
+from ..steps.volume_names import PublishVolume
+from ..steps.volumes import CopyVolume, CreateVolume, FillVolume
 from ..tools.rbd import volume_of
 from .base import Answer, Plan, Request
 from .ceph_export import CephExports

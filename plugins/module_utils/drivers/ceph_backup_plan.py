@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 
 from ..steps.volume_backup import BringVolume, LiveSnapshots, NoteChanges
-from ..steps.volumes import ForgetSnapshot, ReleaseBase, SnapshotVolume
+from ..steps.volume_snapshots import ForgetSnapshot, ReleaseBase, SnapshotVolume
 from .base import Answer, Plan
 from .ceph_backup import CHAIN, FULL
 from .ceph_disks import closed

@@ -9,8 +9,10 @@ of ALLOW_ORPHANS means the same here (Q10).
 from __future__ import annotations
 
 from .._errors import Missing, Refused
-from ..steps.volumes import CopyVolume, ForgetSnapshot, SnapshotVolume, snapshot_of
-from ..steps.volumes_live import LiveSnapshot, PassingSnapshot
+from ..steps.volume_base import snapshot_of
+from ..steps.volume_live import LiveSnapshot, PassingSnapshot
+from ..steps.volume_snapshots import ForgetSnapshot, SnapshotVolume
+from ..steps.volumes import CopyVolume
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_disks import CephDisks, closed, disk_volume, published, settled

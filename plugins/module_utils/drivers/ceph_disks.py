@@ -9,26 +9,15 @@ persistent disk the image itself, a volatile one ``one-sys-<vm>-<disk>``.
 from __future__ import annotations
 
 import os
-import time
 
-from .._errors import BadCall, Busy, Missing, Refused
+from .._errors import BadCall, Missing, Refused
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import SetAside
-from ..steps.volumes import (
-    CloneImage,
-    CopyVolume,
-    CreateVolume,
-    DiscardVolume,
-    DropVolume,
-    FillVolume,
-    ForgetSnapshot,
-    PublishVolume,
-    ReleaseBase,
-    ResizeVolume,
-    SnapshotVolume,
-    snapshot_of,
-)
+from ..steps.volume_base import leave_alone, snapshot_of
+from ..steps.volume_names import DiscardVolume, DropVolume, PublishVolume
+from ..steps.volume_snapshots import ForgetSnapshot, ReleaseBase, SnapshotVolume
+from ..steps.volumes import CloneImage, CopyVolume, CreateVolume, FillVolume, ResizeVolume
 from ..tools.chain import is_number
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request, base
@@ -46,8 +35,6 @@ if TYPE_CHECKING:
 
 #: The snapshot of an image on which all of its clones stand.
 BASE = "snap"
-#: Seconds between two looks whether a volume is still open.
-_LOOK = 0.5
 
 
 class CephDisks(CephVolumes, VmFiles):
@@ -289,22 +276,8 @@ def unmarked(request: Request, disk: Disk) -> list[Step]:
 
 
 def closed(request: Request, pool: str, names: list[str]) -> None:
-    """Return when nobody has these volumes open.
-
-    A guest that was killed counts for half a minute more, until the cluster misses it.
+    """Return when nobody has these volumes open; a check does not wait for that.
 
     :raises Busy: somebody has, and still had when ``lock_timeout`` was over.
     """
-    cluster, until = request.site.volumes(), time.monotonic() + request.site.timeouts.lock
-    for name in names:
-        while True:
-            found = cluster.look(pool, name)
-            watchers = found["watchers"] if found else []
-            if not watchers:
-                break
-            if request.site.check or time.monotonic() >= until:
-                raise Busy(
-                    f"The volume {pool}/{name} is open at {watchers[0]}",
-                    todo="is the virtual machine still running there",
-                )
-            time.sleep(_LOOK)
+    leave_alone(request.site, pool, names, 0 if request.site.check else request.site.timeouts.lock)

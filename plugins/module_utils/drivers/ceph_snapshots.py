@@ -9,16 +9,9 @@ the old volume the name ``<image>-<ids of its snapshots>`` and lets a clone of t
 from __future__ import annotations
 
 from .._errors import Corrupt, Missing, Refused
-from ..steps.volumes import (
-    CloneVolume,
-    CopyVolume,
-    DiscardVolume,
-    FlattenVolume,
-    ForgetSnapshot,
-    PublishVolume,
-    RenameVolume,
-    TrashVolume,
-)
+from ..steps.volume_names import DiscardVolume, PublishVolume, RenameVolume, TrashVolume
+from ..steps.volume_snapshots import ForgetSnapshot
+from ..steps.volumes import CloneVolume, CopyVolume, FlattenVolume
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_images import CephImages, Member, family, needs_format_2, refuse_foreign

@@ -13,7 +13,8 @@ from .._errors import Missing, Refused, Unsupported
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.images import Resize
-from ..steps.volumes import ExportVolume, FillVolume, PublishVolumeForGood
+from ..steps.volume_names import PublishVolumeForGood
+from ..steps.volumes import ExportVolume, FillVolume
 from ..tools.rbd import unfinished, volume_of
 from .base import Answer, Plan, Request
 from .ceph_disks import BASE, closed, published

@@ -276,8 +276,10 @@ def _kinds() -> list[type[Step]]:
         restoring,
         transfer,
         volume_backup,
+        volume_live,
+        volume_names,
+        volume_snapshots,
         volumes,
-        volumes_live,
     )
 
     found: list[type[Step]] = []

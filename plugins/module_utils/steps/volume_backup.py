@@ -12,7 +12,7 @@ import os
 from .._errors import DeadlineOver, ToolFailed
 from .backup import CopyChanges, CopyOut
 from .base import LEAD, Site, Step
-from .volumes import VolumeStep, shown_volume, snapshot_of
+from .volume_base import VolumeStep, shown_volume, snapshot_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

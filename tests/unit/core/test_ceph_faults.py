@@ -267,7 +267,7 @@ def test_a_volume_that_is_still_open_is_not_deleted(pools: Pools) -> None:
     pools.volume("one-5")
     pools.look.ask("begin", pool="one", name="one-5")
     try:
-        with pytest.raises(Busy, match=r"one/one-5 is still open at 127.0.0.1:.*; nothing was changed"):
+        with pytest.raises(Busy, match=r"one/one-5 is open at 127.0.0.1:.*; nothing was changed"):
             act("ds_rm", **pools.options(source="one/one-5", stall_timeout=2))
     finally:
         pools.look.ask("leave")

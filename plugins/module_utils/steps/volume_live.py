@@ -8,7 +8,7 @@ import os
 
 from .._errors import DeadlineOver
 from .base import LEAD, Site
-from .volumes import SnapshotVolume
+from .volume_snapshots import SnapshotVolume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
