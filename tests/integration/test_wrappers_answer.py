@@ -242,9 +242,10 @@ def _cases(front_end: FrontEnd) -> dict[str, Case]:
 
 
 def _every_wrapper(remotes: Path) -> set[str]:
-    """Those that have something to do here: not dummy's nor backups', and not those that only say "not supported"."""
+    """Those that have something to do here: not dummy's nor backups', nor Ceph's, whose tests have a cluster
+    (test_wrappers_ceph.py), and not those that only say "not supported"."""
     found = {str(path.relative_to(remotes)) for top in ("tm", "datastore") for path in (remotes / top).rglob("*")}
-    empty = set(NOT_SUPPORTED) | {name for name in found if name.split("/")[1] in ("dummy", "rsync", "restic")}
+    empty = set(NOT_SUPPORTED) | {name for name in found if name.split("/")[1] in ("dummy", "rsync", "restic", "ceph")}
     return {
         name for name in found - empty if (remotes / name).is_file() and not name.split("/")[-1].startswith(ELSEWHERE)
     }

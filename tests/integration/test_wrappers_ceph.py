@@ -91,14 +91,26 @@ class Site:
 
     def tm(self, line: str, *words: str) -> Said:
         """A transfer wrapper, which has to succeed and say nothing."""
+        self.explained(f"tm/ceph/{line}", *words)
         said = self.front_end.run(f"tm/ceph/{line}", *words)
         assert (said.code, said.out, said.plain) == (0, "", []), (line, said)
         return said
 
+    def explained(self, wrapper: str, *words: str, stdin: bytes = b"") -> None:
+        """What a wrapper would do is said, and nothing is done."""
+        before = self.names(), self.front_end.state()
+        said = self.front_end.run(wrapper, *words, stdin=stdin, env={"ONE_STORAGE_EXPLAIN": "1"})
+        assert (said.code, said.err) == (0, ""), (wrapper, said)
+        head, *steps = said.out.splitlines()
+        assert head.endswith(": nothing to do") if not steps else head.endswith(" would:"), (wrapper, said.out)
+        assert (self.names(), self.front_end.state()) == before, wrapper
+
     def ds(self, action: str, image: Image) -> str:
         """A datastore wrapper, which has to succeed; its answer."""
         store = self.front_end.oned.datastores[IMAGES]
-        said = self.front_end.run(f"datastore/ceph/{action}", "1", stdin=encode(image_action(image, store)))
+        document = encode(image_action(image, store))
+        self.explained(f"datastore/ceph/{action}", "1", stdin=document)
+        said = self.front_end.run(f"datastore/ceph/{action}", "1", stdin=document)
         assert said.code == 0, said
         return said.out.strip()
 
