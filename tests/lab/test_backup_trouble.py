@@ -194,7 +194,8 @@ def sends(kind: str) -> str:
 def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
     """Each is one sentence, and is over with its cause."""
     oned, server, lab = harmed.ground.oned, harmed.ground.nodes[1], harmed.ground.lab
-    conf = harmed.ground.path(harmed.ground.frontend, f"{oned.settings.remotes}/etc/datastore/datastore.conf")
+    settings = f"{oned.settings.remotes}/etc/datastore"
+    conf = harmed.ground.path(harmed.ground.frontend, f"{settings}/datastore.conf")
 
     def fails(*words: str) -> None:
         harmed.scribble()
@@ -208,7 +209,7 @@ def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
 
     # the lab lays no settings of stock's, but who came before may have
     before = conf.read_bytes() if conf.exists() else None
-    conf.parent.mkdir(parents=True, exist_ok=True)
+    harmed.ground.run(harmed.ground.frontend, ["mkdir", "-p", settings])
     conf.write_bytes((before or b"") + f'\nBACKUP_BASE_PATH="{_STAGING}"\n'.encode())
     try:
         lab.tiny(harmed._where(), _STAGING, 1)
@@ -222,6 +223,7 @@ def test_no_room_no_access_no_lock(harmed: Harmed) -> None:
         conf.unlink()
         if before is not None:
             conf.write_bytes(before)
+        harmed.ground.own(harmed.ground.frontend, settings)
 
     if harmed.kind == "restic":
         template = oned.datastore(harmed.store).template
