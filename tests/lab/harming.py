@@ -50,11 +50,16 @@ class Harmed(Backing):
         """Nothing of ours runs on any host."""
         wait_for(f"idle: {busy(self.ground)}", lambda: not busy(self.ground), PROMPT)
 
-    def unharmed(self) -> None:
-        """The repository has what the points need, and nothing else; the next backup is right."""
+    def unharmed(self, swept: bool = False) -> None:
+        """The repository has what the points need, and nothing else; the next backup is right.
+
+        :param swept: that one has something to sweep.
+        """
         self.idle()
-        self.at_rest()
+        if not swept:
+            self.at_rest()
         self.one_point()
+        self.at_rest()
         names = self.repository()
         if self.kind == "rsync":
             folders = {name.split("/")[1] for name in names if "/" in name and not name.startswith(".")}

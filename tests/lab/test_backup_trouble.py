@@ -116,7 +116,7 @@ def sshd_again(harmed: Harmed) -> Iterator[None]:
 
 def sender_dies(harmed: Harmed) -> None:
     """rsync, or restic, on the VM's host."""
-    killed(harmed, harmed.ground.nodes[0], harmed.kind)
+    killed(harmed, harmed.ground.nodes[0], sends(harmed.kind))
 
 
 def receiver_dies(harmed: Harmed) -> None:
@@ -136,18 +136,20 @@ class Trouble:
     """One trouble.
 
     :ivar makes: when data is on its way; :ivar around: what is so meanwhile.
-    :ivar said: a word of oned's sentence, by kind of repository where they differ.
+    :ivar said: a word of oned's sentence.
+    :ivar swept: whether the server could not be reached when all was taken back: the next backup sweeps there.
     """
 
     makes: Callable[[Harmed], None]
     around: Callable[[Harmed], AbstractContextManager[None]] = lambda _harmed: nullcontext()
     said: str = ""
+    swept: bool = False
 
 
 ON_THE_WAY = {
     "the server is full": Trouble(fill_server, small_server, "space"),
-    "the cable is pulled": Trouble(cut, healed),
-    "sshd ends": Trouble(no_sshd, sshd_again),
+    "the cable is pulled": Trouble(cut, healed, swept=True),
+    "sshd ends": Trouble(no_sshd, sshd_again, swept=True),
     "the sender dies": Trouble(sender_dies),
     "the receiver dies": Trouble(receiver_dies),
 }
@@ -176,8 +178,7 @@ def test_trouble_while_data_is_on_its_way(harmed: Harmed, trouble: str) -> None:
     harmed.front_end.more = {}
     outcome = outcomes[0]
     assert not outcome.ok and now.said in outcome.reason and "Traceback" not in outcome.reason, outcome.reason
-    print(outcome.reason)
-    harmed.unharmed()
+    harmed.unharmed(now.swept)
     for point in harmed.points:
         harmed.restore(point)
     harmed.finish()
