@@ -237,7 +237,9 @@ def _site(action: str, options: dict[str, Any], driver: Driver, number: str, mod
     streams = action in driver.stream_actions and not mode.check
     rate = _rate(options["limit_rate"])
     lends = action in driver.lending_actions and not mode.check
-    site = Site(lead, peer.connect(name, settings, streams, lends), number, timeouts, mode.check)
+    there = peer.connect(name, settings, streams, lends)
+    site = Site(lead, there, number, timeouts, mode.check)
+    site.lent = getattr(there, "lent", "")
     site.rate = rate
     return site
 

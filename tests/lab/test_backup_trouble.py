@@ -121,7 +121,15 @@ def sender_dies(harmed: Harmed) -> None:
 
 def receiver_dies(harmed: Harmed) -> None:
     """What takes the data on the server."""
-    killed(harmed, harmed.ground.nodes[1], {"rsync": "rsync --server", "restic": "sftp-server"}[harmed.kind])
+    server = harmed.ground.nodes[1]
+    if harmed.kind == "rsync":
+        killed(harmed, server, "rsync --server")
+        return
+    # sshd serves SFTP itself, and all else that goes over the same connection
+    found = [one for one in harmed.ground.lab.processes(server) if "oneadmin@" in one.argv[0]]
+    assert found
+    for process in found:
+        end(process)
 
 
 def killed(harmed: Harmed, host: str, words: str) -> None:
@@ -151,7 +159,7 @@ ON_THE_WAY = {
     "the cable is pulled": Trouble(cut, healed, swept=True),
     "sshd ends": Trouble(no_sshd, sshd_again, swept=True),
     "the sender dies": Trouble(sender_dies),
-    "the receiver dies": Trouble(receiver_dies),
+    "the receiver dies": Trouble(receiver_dies, swept=True),
 }
 
 

@@ -48,6 +48,7 @@ class Site:
     :ivar warnings: what went wrong without harm to the action, for people and logs.
     :ivar open: what a step keeps open for later ones, by name: processes that end with this one.
     :ivar rate: most bytes per second that go from host to host; 0 for no limit.
+    :ivar lent: socket of the peer's session, for tools that log in there too (:mod:`..tools.lent`); empty for none.
     :ivar cluster: the Ceph cluster of an action on volumes, which its driver names; it connects when it is first asked.
     :ivar desk: the lead's own workshop, of all runs: beside it lies what tells how far a long step is. Empty without.
     """
@@ -65,6 +66,7 @@ class Site:
         self.open: dict[str, Any] = {}
         self.rate = 0
         self.desk = ""
+        self.lent = ""
         self.cluster: Cluster | None = None
         self._same: dict[tuple[str, str], bool] = {}
 

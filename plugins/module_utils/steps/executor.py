@@ -293,6 +293,8 @@ class Executor:
     def fail(self, error: StorageError) -> None:
         """Undo everything since the last point of no return, clear up, and write into the error what became of it."""
         resume_work()
+        # what failed may be that very connection: tools log in by themselves from here on
+        self.site.lent = ""
         try:
             for step in reversed(self._undoable):
                 step.undo(self.site)

@@ -239,8 +239,9 @@ def opened(site: Site, place: dict[str, Any]) -> Repository:
 
     where = site.host(PEER) if place["kind"] == "rsync" else site.lead
     timeouts = site.timeouts
-    given = {**place, "lent": getattr(site.peer, "lent", "")}
-    return open_repository(given, site.secrets, where, timeouts.command, timeouts.stall, timeouts.lock)
+    return open_repository(
+        {**place, "lent": site.lent}, site.secrets, where, timeouts.command, timeouts.stall, timeouts.lock
+    )
 
 
 def restic(repository: Repository) -> Restic:
