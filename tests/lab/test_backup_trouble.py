@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -145,21 +145,21 @@ class Trouble:
 
     :ivar makes: when data is on its way; :ivar around: what is so meanwhile.
     :ivar said: a word of oned's sentence.
-    :ivar swept: whether the server could not be reached when all was taken back: the next backup sweeps there.
+    :ivar swept: kinds of repository whose server cannot be reached when all is taken back: the next backup sweeps there.
     """
 
     makes: Callable[[Harmed], None]
     around: Callable[[Harmed], AbstractContextManager[None]] = lambda _harmed: nullcontext()
     said: str = ""
-    swept: bool = False
+    swept: Sequence[str] = ()
 
 
 ON_THE_WAY = {
     "the server is full": Trouble(fill_server, small_server, "space"),
-    "the cable is pulled": Trouble(cut, healed, swept=True),
-    "sshd ends": Trouble(no_sshd, sshd_again, swept=True),
+    "the cable is pulled": Trouble(cut, healed, swept=KINDS),
+    "sshd ends": Trouble(no_sshd, sshd_again, swept=KINDS),
     "the sender dies": Trouble(sender_dies),
-    "the receiver dies": Trouble(receiver_dies, swept=True),
+    "the receiver dies": Trouble(receiver_dies, swept=("restic",)),
 }
 
 
@@ -186,7 +186,7 @@ def test_trouble_while_data_is_on_its_way(harmed: Harmed, trouble: str) -> None:
     harmed.front_end.more = {}
     outcome = outcomes[0]
     assert not outcome.ok and now.said in outcome.reason and "Traceback" not in outcome.reason, outcome.reason
-    harmed.unharmed(now.swept)
+    harmed.unharmed(harmed.kind in now.swept)
     for point in harmed.points:
         harmed.restore(point)
     harmed.finish()
