@@ -145,7 +145,7 @@ class Trouble:
 
     :ivar makes: when data is on its way; :ivar around: what is so meanwhile.
     :ivar said: a word of oned's sentence.
-    :ivar swept: kinds of repository whose server cannot be reached when all is taken back: the next backup sweeps there.
+    :ivar swept: kinds of repository whose server cannot be reached when all is taken back: the next backup sweeps.
     """
 
     makes: Callable[[Harmed], None]

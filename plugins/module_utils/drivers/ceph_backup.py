@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import os
-
-from .._errors import BadCall, one_line
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..tools.rbd import volume_of
 from .ceph_disks import disk_volume
 from .ceph_images import claim_of
-from .vm_backup import Backup, BackupDisk, _by_disk, _disk_id
+from .vm_backup import Backup, BackupDisk, DiskRules, disks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ class CephBackup(Backup):
         self._options = options
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
-        return volumes_of(options, self.directory)
+        return disks_of(options, self.directory, in_place, VOLUMES)
 
     def volume(self, disk: BackupDisk) -> tuple[str, str]:
         """Pool and name of the volume that a disk is."""
@@ -51,22 +48,8 @@ class CephBackup(Backup):
         return f"{CHAIN}{self.parent}" if self.parent >= 0 else ""
 
 
-def volumes_of(options: dict[str, Any], directory: str) -> list[BackupDisk]:
-    """The disks that are named, in the order of their numbers; the image of each is ``<pool>/<name>``."""
-    images = _by_disk(options["images"], "images", "volume")
-    targets = _by_disk(options.get("targets") or [], "targets", "target")
-    own = {_disk_id(item, "persistent") for item in options["persistent"]}
-    formats = _by_disk(options["disks"], "disks", "format")
-    if not formats:
-        raise BadCall("There is no disk to back up")
-    found = []
-    for number in sorted(formats):
-        if formats[number] != "raw":
-            raise BadCall(f"Disk {number} has the format '{one_line(formats[number], 40)}': a volume is raw")
-        image = "/".join(volume_of(images[number])) if images.get(number) else ""
-        path = os.path.join(directory, f"disk.{number}")
-        found.append(BackupDisk(number, "raw", path, image, number in own and bool(image), targets.get(number, "")))
-    return found
+#: Disks that are volumes; the image of each is ``<pool>/<name>``.
+VOLUMES = DiskRules(("raw",), "a volume is raw", "volume", lambda name: "/".join(volume_of(name)))
 
 
 def volume_at(options: dict[str, Any], disk: BackupDisk) -> tuple[str, str]:

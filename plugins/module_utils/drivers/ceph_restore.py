@@ -16,9 +16,10 @@ from ..steps.claim import Claim
 from ..steps.volumes import FillVolume, ResizeVolume
 from ..tools.rbd import unfinished
 from .base import Request
-from .ceph_backup import volume_at, volumes_of
+from .ceph_backup import VOLUMES, volume_at
 from .ceph_disks import closed, published
 from .ceph_images import claim_of, family, refuse_foreign
+from .vm_backup import disks_of
 from .vm_restore import TPM, Restored, RestoredDisk, Restoring, proven
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ class RestoredVolumes(Restored):
     """What an action's options say of a restore of volumes, checked."""
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
-        return volumes_of(options, self.directory)
+        return disks_of(options, self.directory, in_place, VOLUMES)
 
     def shop(self, request: Request, number: str) -> tuple[str, str]:
         return request.shop(Claim(LEAD, self.datastore, self.key)), self.datastore

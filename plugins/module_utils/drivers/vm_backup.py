@@ -19,12 +19,12 @@ from .base import Request, base, clean_path, inside, parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .base import Reply
     from .vm_layers import Stack
 
-_FORMATS = ("raw", "qcow2")
 #: oned counts increments in 32 bits.
 _MOST_INCREMENTS = 1 << 31
 
@@ -138,7 +138,7 @@ class Backup:
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
         """The disks that are asked for."""
-        return _disks(options, self.directory, in_place)
+        return disks_of(options, self.directory, in_place)
 
     def file_of(self, disk: BackupDisk) -> str:
         """The name of a disk's file in the backup directory (contract-tm 8.2)."""
@@ -169,26 +169,44 @@ class Backup:
         return request.shop(Claim(LEAD, root, "image-" + base(image)))
 
 
-def _disks(options: dict[str, Any], directory: str, in_place: bool) -> list[BackupDisk]:
+class DiskRules:
+    """What the options of a backup may say of disks.
+
+    :ivar formats: that a disk may have; :ivar rule: the same in words; :ivar what: what an image is called by.
+    :ivar clean: checks that name, and returns it.
+    """
+
+    def __init__(self, formats: tuple[str, ...], rule: str, what: str, clean: Callable[[str], str]) -> None:
+        self.formats = formats
+        self.rule = rule
+        self.what = what
+        self.clean = clean
+
+
+#: Disks that are files.
+FILES = DiskRules(("raw", "qcow2"), "it must be raw or qcow2", "path", lambda path: clean_path(path, "image"))
+
+
+def disks_of(options: dict[str, Any], directory: str, in_place: bool, rules: DiskRules = FILES) -> list[BackupDisk]:
     """The disks that are named, in the order of their numbers."""
-    images = _by_disk(options["images"], "images", "path")
-    targets = _by_disk(options.get("targets") or [], "targets", "target")
+    images = by_disk(options["images"], "images", rules.what)
+    targets = by_disk(options.get("targets") or [], "targets", "target")
     own = {_disk_id(item, "persistent") for item in options["persistent"]}
-    formats = _by_disk(options["disks"], "disks", "format")
+    formats = by_disk(options["disks"], "disks", "format")
     if not formats:
         raise BadCall("There is no disk to back up")
     found = []
     for number in sorted(formats):
-        if formats[number] not in _FORMATS:
-            raise BadCall(f"Disk {number} has the format '{one_line(formats[number], 40)}': it must be raw or qcow2")
-        image = clean_path(images[number], "image") if images.get(number) else ""
+        if formats[number] not in rules.formats:
+            raise BadCall(f"Disk {number} has the format '{one_line(formats[number], 40)}': {rules.rule}")
+        image = rules.clean(images[number]) if images.get(number) else ""
         persistent = in_place and number in own and bool(image)
         path = os.path.join(directory, f"disk.{number}")
         found.append(BackupDisk(number, formats[number], path, image, persistent, targets.get(number, "")))
     return found
 
 
-def _by_disk(items: list[str], option: str, what: str) -> dict[int, str]:
+def by_disk(items: list[str], option: str, what: str) -> dict[int, str]:
     """``<disk id>:<value>`` items as a mapping."""
     found: dict[int, str] = {}
     for item in items:

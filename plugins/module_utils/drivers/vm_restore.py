@@ -94,7 +94,7 @@ class Restored:
     """
 
     def __init__(self, options: dict[str, Any], in_place: bool) -> None:
-        from .vm_backup import _by_disk
+        from .vm_backup import by_disk
 
         self.datastore = clean_path(options["datastore"], "datastore")
         self.directory = inside(clean_path(options["path"], "path"), self.datastore, "path")
@@ -108,16 +108,16 @@ class Restored:
         if missing:
             raise BadCall(f"Disk {min(missing)} stands in sources and not in disks")
         self.sizes = {}
-        for number, size in _by_disk(options["sizes"], "sizes", "MB").items():
+        for number, size in by_disk(options["sizes"], "sizes", "MB").items():
             if not (size.isascii() and size.isdigit() and len(size) <= 10):
                 raise BadCall(f"'{one_line(size, 40)}' is not the size of disk {number} in MB")
             self.sizes[number] = int(size)
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
         """The disks that are told of."""
-        from .vm_backup import _disks
+        from .vm_backup import disks_of
 
-        return _disks(options, self.directory, in_place)
+        return disks_of(options, self.directory, in_place)
 
     def shop(self, request: Request, number: str) -> tuple[str, str]:
         """The workshop where an item is built, and the datastore that it lies in."""

@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
-#: Seconds that libvirt may take beyond those for which the guest may be held.
-_PATIENCE = 60.0
-
 
 class NoteChanges(VolumeStep):
     """Note what of a volume's snapshot goes into a backup.
@@ -157,32 +154,18 @@ class LiveSnapshots(Step):
 
     def _held(self, site: Site, how: str) -> str:
         """Take them while the guest is held; the consistency that was reached."""
-        from ..tools.child import Child
-        from .backup_live import answer_of
-        from .live import argv_of
+        from .volume_live import while_held
 
-        seconds = self.guest["freeze_timeout"]
-        orders = {"volume": "/".join(self.volumes[0]), "quiesce": how}
-        child = Child(argv_of(site, "hold", {**self.guest, **orders}, {}))
-        what = f"the disks of {self.guest['domain']}"
+        seconds, taken = self.guest["freeze_timeout"], []
+        guest, what = {**self.guest, "quiesce": how}, f"the disks of {self.guest['domain']}"
         try:
-            try:
-                answer_of(site, LEAD, child, seconds + _PATIENCE, what=what)
-            except ToolFailed as error:
-                if self.require:
-                    raise
-                site.warn(error.sentence)
-                return self._take(site)
-            self._take(site)
-            try:
-                os.write(child.stdin, b"taken\n")
-            except BrokenPipeError:
-                # it was too late, and what it has to say about that comes now
-                pass
-            reached = str(answer_of(site, LEAD, child, seconds + _PATIENCE, what=what)["consistency"])
-        finally:
-            # without its word it lets the guest go all the same
-            child.end(seconds + _PATIENCE)
+            answer = while_held(site, guest, "/".join(self.volumes[0]), lambda: taken.append(self._take(site)), what)
+        except ToolFailed as error:
+            if self.require or taken:
+                raise
+            site.warn(error.sentence)
+            return self._take(site)
+        reached = str(answer["consistency"])
         if reached == "none":
             said = f"{self.guest['domain']} could not be held within {seconds} seconds"
             if self.require:

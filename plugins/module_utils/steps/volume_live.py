@@ -12,16 +12,42 @@ from .volume_snapshots import SnapshotVolume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar
 
 #: Seconds that libvirt may take beyond those for which the guest may be held.
 _PATIENCE = 60.0
 
 
-class LiveSnapshot(SnapshotVolume):
-    """Take a snapshot of a volume at a moment at which the guest that writes to it is held.
+def while_held(site: Site, guest: dict[str, Any], volume: str, take: Callable[[], object], what: str) -> dict[str, Any]:
+    """Do something while a guest is held, as ``guest["quiesce"]`` says; ``consistency`` is what was reached.
 
     The process that holds the guest lets it go when this one dies, or takes longer than the guest may be held.
+
+    :param volume: what the guest's disk has to be; :param what: what libvirt is asked about, for sentences.
+    """
+    from ..tools.child import Child
+    from .backup_live import answer_of
+    from .live import argv_of
+
+    limit = guest["freeze_timeout"] + _PATIENCE
+    child = Child(argv_of(site, "hold", guest, {"volume": volume}))
+    try:
+        answer_of(site, LEAD, child, limit, what=what)
+        take()
+        try:
+            os.write(child.stdin, b"taken\n")
+        except BrokenPipeError:
+            # it was too late, and what it has to say about that comes now
+            pass
+        return answer_of(site, LEAD, child, limit, what=what)
+    finally:
+        # without its word it lets the guest go all the same
+        child.end(limit)
+
+
+class LiveSnapshot(SnapshotVolume):
+    """Take a snapshot of a volume at a moment at which the guest that writes to it is held.
 
     :param guest: what :func:`.vm_live.guest_of` says.
     """
@@ -36,21 +62,9 @@ class LiveSnapshot(SnapshotVolume):
         return f"take the snapshot {self.shown(self.snapshot)} while {self.guest['domain']} is held"
 
     def do(self, site: Site) -> None:
-        from ..tools.child import Child
-        from .backup_live import answer_of
-        from .live import argv_of
-
-        limit = self.guest["freeze_timeout"] + _PATIENCE
         what = f"the disk {self.guest['target']} of {self.guest['domain']}"
-        child = Child(argv_of(site, "hold", self.guest, {"volume": f"{self.pool}/{self.name}"}))
-        try:
-            answer_of(site, LEAD, child, limit, what=what)
-            self.ask(site, "snapshot", snapshot=self.snapshot)
-            os.write(child.stdin, b"taken\n")
-            answer = answer_of(site, LEAD, child, limit, what=what)
-        finally:
-            # without its word it lets the guest go all the same
-            child.end(limit)
+        volume = f"{self.pool}/{self.name}"
+        answer = while_held(site, self.guest, volume, lambda: self.ask(site, "snapshot", snapshot=self.snapshot), what)
         if answer["consistency"] == "none":
             seconds = self.guest["freeze_timeout"]
             raise DeadlineOver(

@@ -95,7 +95,6 @@ class CloneImage(CloneVolume):
     kind: ClassVar[str] = "clone-image"
 
     def do(self, site: Site) -> None:
-
         pool, name = self.source
         for _try in range(_TRIES):
             try:
