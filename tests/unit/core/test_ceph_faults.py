@@ -257,6 +257,24 @@ def test_a_holder_on_another_host_is_dead_after_its_lease_and_shut_out(pools: Po
     assert pools.left() == []
 
 
+def test_what_only_looks_is_asked_again_when_librbd_dies_under_it(pools: Pools) -> None:
+    pools.volume("one-5")
+    made = connection(pools.cluster)
+    try:
+        made.lock("rbd:one", "one-5", False, 0)
+        for change in (False, True):
+            os.kill(made._child.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            if change:
+                with pytest.raises(OSError, match="the connection to the cluster broke off"):
+                    made.ask("rename", pool="one", name="one-5", new="one-6")
+            assert made.ask("names", pool="one") == ["one-5"]
+        with pytest.raises(BlockingIOError):
+            pools.look.lock("rbd:one", "one-5", False, 0)
+    finally:
+        made.close()
+    assert pools.left() == []
+
+
 def elsewhere(pools: Pools) -> str:
     """The entry of a lock as if its holder were on another host."""
     text = str(pools.look.ask("read", pool="one", entry="lock/one-5"))

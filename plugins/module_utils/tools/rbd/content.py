@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import threading
 
 TYPE_CHECKING = False
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
 
 _BLOCK = 4 << 20
 #: Writes that may be on their way.
-_AHEAD = 16
+_AHEAD = 10
 
 
 class Writer:
-    """An open volume that is written at many places at once. An error is told by the next call that can tell it."""
+    """An open volume that is written at many places at once. An error is told by the next call that can tell it.
+
+    Each write is a plain call in a thread of its own: librbd may still touch a volume after it has said by a callback
+    that a write is done, so that a volume which is closed then takes the process with it.
+    """
 
     def __init__(self, volumes: Volumes, pool: str, name: str) -> None:
         self._image = volumes.open(pool, name)
-        self._room = threading.Semaphore(_AHEAD)
-        self._trouble: list[int] = []
+        self._orders: queue.Queue[tuple[bytes, int] | None] = queue.Queue(1)
+        self._workers: list[threading.Thread] = []
+        self._trouble: list[Exception] = []
         self.size = int(self._image.size())
 
     def write(self, data: bytes, offset: int) -> None:
@@ -37,23 +43,26 @@ class Writer:
             self.check()
             self.size = max(2 * self.size, offset + len(data))
             self._image.resize(self.size)
-        self._room.acquire()
+        self._orders.put((data, offset))
+        if len(self._workers) < _AHEAD and not self._orders.empty():
+            self._workers.append(threading.Thread(target=self._work, daemon=True))
+            self._workers[-1].start()
 
-        def written(completion: Any) -> None:
-            code = completion.get_return_value()
-            if code < 0:
-                self._trouble.append(-code)
-            self._room.release()
-
-        self._image.aio_write(data, offset, written)
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            try:
+                if not self._trouble:
+                    self._image.write(*order)
+            except Exception as error:
+                self._trouble.append(error)
+            finally:
+                self._orders.task_done()
 
     def check(self) -> None:
-        """Wait for all that is on its way; ``OSError`` with the first trouble there was."""
-        for _one in range(_AHEAD):
-            self._room.acquire()
-        self._room.release(_AHEAD)
+        """Wait for all that is on its way; raise the first trouble there was."""
+        self._orders.join()
         if self._trouble:
-            raise OSError(self._trouble[0], os.strerror(self._trouble[0]))
+            raise self._trouble[0]
 
     def finish(self, size: int) -> None:
         """Everything has come: the volume gets its size and is flushed."""
@@ -64,8 +73,10 @@ class Writer:
 
     def close(self) -> None:
         """Close the volume."""
-        for _one in range(_AHEAD):
-            self._room.acquire()
+        for _one in self._workers:
+            self._orders.put(None)
+        for worker in self._workers:
+            worker.join()
         self._image.close()
 
 
@@ -213,8 +224,6 @@ class Content:
 
         With the feature fast-diff that is read from the volume's map. What is gone meanwhile is left out.
         """
-        import queue
-
         found: dict[str, int] = {}
         waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for name in names:
