@@ -109,8 +109,10 @@ class Maker:
         self._state.save(self._dir)
         mine = namespace_of(os.getpid(), "net")
         while namespace_of(process.pid, "net") in (mine, None):
-            if process.poll() is not None or time.monotonic() > self._deadline:
+            if process.poll() is not None:
                 raise LabError("the switch's network namespace could not be made")
+            if time.monotonic() > self._deadline:
+                raise LabError("the switch does not come up in time")
             time.sleep(0.001)
         network.make_switch(process.pid)
 
