@@ -92,6 +92,8 @@ class Kept:
         self.sh(f"rm -rf {path}; mkdir -p {path}")
         if self.kind == "restic":
             self.sh(f"RESTIC_PASSWORD={PASSWORD} restic init -q --repo {path}")
+        # what the sample before left on its way to the disk would be this one's to wait for
+        self.sh("sync")
         return path
 
     def back_up(self) -> float:
