@@ -1,15 +1,17 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests through Ansible have in common."""
+"""What the tests through Ansible and through the wrappers have in common."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.runs import Ansible
 from tests.tools.stage import stage
+from tests.unit.door.front_end import FrontEnd, laid_out, started
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,17 @@ def ansible(collections: Path, tmp_path: Path) -> Ansible:
     folder = tmp_path / "ansible"
     folder.mkdir()
     return Ansible(collections, folder)
+
+
+@pytest.fixture(scope="module")
+def remotes() -> Iterator[Path]:
+    """The drivers as they are laid out for oned."""
+    with laid_out() as tree:
+        yield tree
+
+
+@pytest.fixture
+def front_end(remotes: Path) -> Iterator[FrontEnd]:
+    """A front-end of the test's own."""
+    with started(remotes) as made:
+        yield made

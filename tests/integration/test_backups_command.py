@@ -20,15 +20,9 @@ from tests.lab.oned import Datastore, DatastoreType, Image, ImageType, Vm
 from tests.lab.oned.disk import Disk
 from tests.lab.oned.states import ImageState, Lcm, VmState
 from tests.lab.oned.vm import History
-from tests.unit.door.front_end import Said, laid_out, started
+from tests.unit.door.front_end import Said, started
 
 PLAYED = {"one_storage_become": False}
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 class Kept(Site):

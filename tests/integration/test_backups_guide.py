@@ -7,7 +7,6 @@ from __future__ import annotations
 import getpass
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from plugins.plugin_utils.backups_doctor import visited
 from tests.integration.test_backups_command import Kept
 from tests.unit.core.test_repositories_s3 import BUCKET, endpoint  # noqa: F401  # a fixture
-from tests.unit.door.front_end import laid_out, started
+from tests.unit.door.front_end import started
 
 GUIDE = Path(__file__).parents[2] / "docs" / "backups.md"
 ROOT = GUIDE.parents[1]
@@ -33,12 +32,6 @@ def templates() -> dict[str, dict[str, str]]:
 
 
 CASES = [heading if "rsync" in heading else pytest.param(heading, marks=pytest.mark.full) for heading in templates()]
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.mark.parametrize("heading", CASES)

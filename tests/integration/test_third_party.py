@@ -9,14 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab.oned import Image
 from tests.lab.oned.messages import encode, image_action, monitor_action
-from tests.unit.door.front_end import MIB, FrontEnd, refused, started
+from tests.unit.door.front_end import MIB, FrontEnd, refused
 from tests.unit.door.support import PYTHON, ROOT
 
 BUILD = ROOT / "remotes" / "one_storage" / "build.py"
@@ -37,12 +36,6 @@ def remotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("datastore/folders/cp", "one_storage/plugins/module_utils/drivers/folders.py"):
         assert f"new {name}" in done.stdout.splitlines()
     return tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 class Images:

@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from lxml import etree
 
 from tests.lab.oned.answers import read_clone, read_cp, read_mkfs, read_monitor, read_stat
 from tests.lab.oned.messages import encode, monitor_action
-from tests.unit.door.front_end import MIB, STORES, VM, FrontEnd, Said, laid_out, refused, started
+from tests.unit.door.front_end import MIB, STORES, VM, FrontEnd, Said, refused
 from tests.unit.door.support import CAPTURES
 
 #: All that an import says in oned's log: one line at its end.
@@ -32,18 +32,6 @@ ELSEWHERE = (
 )
 #: Wrappers of actions that a driver lacks.
 NOT_SUPPORTED = [f"datastore/fs/{name}" for name in ("backup", "backup_cancel", "increment_flatten", "ls", "restore")]
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 def format_of(path: Path) -> str:

@@ -19,17 +19,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.core.keeping import KINDS, PASSWORD, document
-from tests.unit.door.front_end import FrontEnd, Said, laid_out, started
+from tests.unit.door.front_end import FrontEnd, Said, started
 
 VM = 22
 DEPLOY = "23672dbf-10b1-4550-b28e-04955c137a55"
 PER_KIND = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 class Site:

@@ -15,7 +15,7 @@ from tests.lab import ceph
 from tests.lab.oned import Datastore, DatastoreType, Image, Vm
 from tests.lab.oned.disk import Disk
 from tests.lab.oned.messages import encode, image_action, monitor_action
-from tests.unit.door.front_end import MIB, VM, FrontEnd, Said, laid_out, started
+from tests.unit.door.front_end import MIB, VM, FrontEnd, Said, started
 
 pytestmark = [
     pytest.mark.full,
@@ -23,12 +23,6 @@ pytestmark = [
 ]
 
 IMAGES, SYSTEM = 110, 111
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,7 @@ from lxml import etree
 
 from tests.integration.test_wrappers_answer import NOT_SUPPORTED
 from tests.lab.oned.answers import read_clone, read_cp, read_mkfs, read_monitor, read_stat
-from tests.unit.door.front_end import FrontEnd, Said, laid_out, started
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
+from tests.unit.door.front_end import FrontEnd, Said
 
 
 def told(said: Said) -> dict[str, str]:

@@ -22,21 +22,9 @@ import pytest
 from tests.unit.core.packing import PACKERS, tar
 from tests.unit.core.support import pattern
 from tests.unit.core.web import OK, Site, serving
-from tests.unit.door.front_end import MIB, FrontEnd, laid_out, started
+from tests.unit.door.front_end import MIB, FrontEnd
 
 LIMIT = {"LIMIT_TRANSFER_BW": "2M"}
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 @pytest.fixture

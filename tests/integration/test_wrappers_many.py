@@ -8,28 +8,15 @@ import hashlib
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.unit.door.front_end import MIB, SEVERITY, FrontEnd, laid_out, started
+from tests.unit.door.front_end import MIB, SEVERITY, FrontEnd
 
 STORE = 100
 SECONDS = 150
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 @dataclass

@@ -14,19 +14,7 @@ from tests.lab.oned import Vm
 from tests.lab.oned.disk import Disk
 from tests.lab.oned.messages import encode
 from tests.lab.oned.vm import History
-from tests.unit.door.front_end import VM, FrontEnd, Said, laid_out, started
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as made:
-        yield made
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
+from tests.unit.door.front_end import VM, FrontEnd, Said
 
 
 def leaving(front_end: FrontEnd, driver: str) -> Vm:

@@ -20,20 +20,8 @@ import pytest
 from tests.integration.test_wrappers_answer import Recorded, df
 from tests.lab.oned.answers import read_monitor
 from tests.lab.oned.messages import encode, monitor_action
-from tests.unit.door.front_end import MIB, STORES, FrontEnd, laid_out, started
+from tests.unit.door.front_end import MIB, STORES, FrontEnd
 from tests.unit.door.test_monitord import Receiver
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 @pytest.fixture

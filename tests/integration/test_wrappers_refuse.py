@@ -15,16 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.door.front_end import STORES, VM, FrontEnd, Said, laid_out, refused, started
+from tests.unit.door.front_end import STORES, VM, FrontEnd, Said, refused, started
 
 DS_ACTIONS = ("cp", "mkfs", "clone", "rm", "stat", "monitor", "export")
 ROOT = os.geteuid() == 0
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.lab.oned.images import ImageLife
 from tests.lab.oned.messages import encode, restore_action
 from tests.unit.core.stored import PASSWORD, Restic, tpm_state
 from tests.unit.core.support import bytes_of
-from tests.unit.door.front_end import VM, FrontEnd, Said, laid_out, quick_folder, started
+from tests.unit.door.front_end import VM, FrontEnd, Said, quick_folder, started
 
 BACKUPS, BACKUP = 108, 40
 DOCUMENT = (
@@ -91,12 +91,6 @@ class Scene:
 
     def disk(self, number: int) -> Path:
         return self.front_end.store(101) / str(VM) / f"disk.{number}"
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.lab.oned import Settings, write_session
-from tests.unit.door.front_end import STORES, VM, FrontEnd, laid_out, started
+from tests.unit.door.front_end import STORES, VM, FrontEnd, started
 
 SECRET = "s3cret-Zq81"
 #: Attributes of a datastore that oned sends decrypted, and some that sites add.
 ATTRIBUTES = {name: f"{SECRET}-{name}" for name in ("RESTIC_PASSWORD", "NETAPP_PASS", "PUREFA_API_TOKEN", "CEPH_KEY")}
 TOOLS = ("qemu-img", "mkswap", "mkfs.ext4", "xorriso", "prlimit", "setpriv", "ssh")
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.fixture

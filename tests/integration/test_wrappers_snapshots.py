@@ -7,29 +7,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.door.front_end import FrontEnd, laid_out, refused, started
+from tests.unit.door.front_end import FrontEnd, refused
 from tests.unit.door.support import CAPTURES
 
 NAME = "image"
 MIB = 1 << 20
 SHAPES = ("fs-qcow2", "fs-shared", "fs-ssh", "fs-local")
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 def document(front_end: FrontEnd, action: str, shape: str, **changes: str) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from plugins.module_utils.tools.wire import Wire
-from tests.unit.door.front_end import STORES, VM, FrontEnd, laid_out, started
+from tests.unit.door.front_end import STORES, VM, FrontEnd, started
 from tests.unit.door.support import PYTHON
 
 #: What must not be loaded on the way of an action that stays on this machine or goes through ssh, and why.
@@ -62,12 +62,6 @@ NOT_ON_A_NODE = {
 }
 
 _LINE = re.compile(r"^import time:\s*\d+ \|\s*\d+ \| +(\S+)$")
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 @pytest.fixture

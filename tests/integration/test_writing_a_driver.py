@@ -7,23 +7,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from plugins.plugin_utils import authors
-from tests.unit.door.front_end import laid_out
 from tests.unit.door.support import ROOT
 
 PAGE = (ROOT / "docs" / "writing-a-driver.md").read_text()
 EXAMPLE = ROOT / "tests" / "fixtures" / "folders" / "plugins" / "module_utils" / "drivers"
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
 
 
 def helpers(column: int) -> set[str]:
