@@ -24,7 +24,7 @@ from .ceph_snapshots import numbered, retired_name
 from .ssh import marker
 from .vm_files import Disk, publish, settled
 from .vm_layers import Stack
-from .vm_live import _copied, guest_of, reached
+from .vm_live import copied, guest_of, reached
 from .vm_resize import Resizing
 
 TYPE_CHECKING = False
@@ -141,7 +141,7 @@ class CephSsh(CephVolumes, Resizing):
         if request["running"]:
             file = os.path.join(request.shop(Claim(LEAD, disk.datastore, disk.key)), "whole")
             stack = Stack(request, disk, "", False)
-            steps.append(_copied(LEAD, stack, file, disk.datastore, guest_of(request, "source")))
+            steps.append(copied(LEAD, stack, file, disk.datastore, guest_of(request, "source")))
         part = unfinished(name, request.site.run)
         steps.append(FillVolume(file, pool, part, request["rbd_format"], request["data_pool"]))
         return Plan(steps + published(request, pool, part, name))

@@ -81,7 +81,7 @@ class LiveSnapshots(Snapshots):
         part = os.path.join(self._shop(request, stack), str(number))
         return Plan(
             [
-                _copied(LEAD, stack, part, stack.root, guest),
+                copied(LEAD, stack, part, stack.root, guest),
                 MakeDirectory(LEAD, stack.snap, stack.root),
                 Publish(LEAD, part, final, stack.root, part + ".old" if there else "", "snapshot"),
             ]
@@ -122,7 +122,7 @@ class LiveSaving(LiveSnapshots, Saving):
         if stack.check()[0].path == request.site.lead.real(image):
             raise Refused(f"The disk {disk.path} is the image {image} itself", request.site.lead.name)
         part = os.path.join(request.shop(self.claims_cpds(request.options)[0]), base(image))
-        copy = _copied(LEAD, stack, part, parent(image), guest_of(request, "source"))
+        copy = copied(LEAD, stack, part, parent(image), guest_of(request, "source"))
         return Plan([copy, *_published(request, part, image)])
 
 
@@ -142,9 +142,9 @@ class LiveSavingOver(LiveSnapshots, SavingOver):
         part = os.path.join(request.shop(claims[0]), base(image))
         guest = guest_of(request, "source")
         if request.site.peer is None:
-            return Plan([_copied(LEAD, stack, part, parent(image), guest), *_published(request, part, image)])
+            return Plan([copied(LEAD, stack, part, parent(image), guest), *_published(request, part, image)])
         whole = os.path.join(request.shop(claims[1]), "whole")
-        copy = _copied(PEER, stack, whole, disk.datastore, guest)
+        copy = copied(PEER, stack, whole, disk.datastore, guest)
         send = Send(LEAD, [[whole, base(image)]], request.shop(claims[0]), parent(image))
         return Plan([copy, send, *_published(request, part, image)])
 
@@ -197,7 +197,7 @@ def reached(request: Request) -> str:
     return consistency
 
 
-def _copied(where: str, stack: Stack, part: str, inside: str, guest: dict[str, Any]) -> Step:
+def copied(where: str, stack: Stack, part: str, inside: str, guest: dict[str, Any]) -> Step:
     """The step that copies the disk as the guest sees it."""
     layers = stack.check()
     expected = [layer.path for layer in layers]
