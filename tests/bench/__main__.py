@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import backups, copies, fetches, imports, local, many, monitoring, node, peers, streams
+from tests.bench import backups, copies, fetches, imports, local, many, monitoring, node, peers, streams, volumes
 from tests.bench.hands import BenchError
 from tests.bench.report import Report
 from tests.bench.rows import Findings
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Scene, int], Findings]]] = {
     "copies": ("copies of a large image", copies.measure),
     "streams": ("disks from host to host", streams.measure),
     "backups": ("backups of a large disk", backups.measure),
+    "ceph": ("volumes of a Ceph cluster", volumes.measure),
     "fetches": ("imports of a large image", fetches.measure),
     "imports": ("what start-up is spent on", imports.measure),
 }

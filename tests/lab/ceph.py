@@ -14,10 +14,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests.lab.hosts import Lab
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd")
 POOLS = ("one", "one2", "one_ec")
@@ -91,6 +95,7 @@ class Cluster:
     :param address: where it listens.
     :param prefix: a command line that runs commands where that address is: ``ip netns exec …``.
     :ivar conf: configuration for clients, :ivar keyfile: the key of client.oneadmin, and nothing else.
+    :ivar prefix: as given.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class Cluster:
         self.address = address
         self.conf = folder / "client.conf"
         self.keyfile = folder / "oneadmin.key"
-        self._prefix = list(prefix)
+        self.prefix = list(prefix)
         self._size = size
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._lines: dict[str, list[str]] = {}
@@ -205,7 +210,7 @@ class Cluster:
     def rbd(self, *words: str, given: bytes | None = None) -> str:
         """The command ``rbd`` as client.oneadmin."""
         line = ["rbd", "-c", str(self.conf), "--id", "oneadmin", *words]
-        done = subprocess.run([*self._prefix, *line], input=given, capture_output=True, timeout=120, check=False)
+        done = subprocess.run([*self.prefix, *line], input=given, capture_output=True, timeout=120, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(line)}: {done.stderr.decode()[-800:]}")
         return done.stdout.decode("utf-8", "surrogateescape")
@@ -213,13 +218,13 @@ class Cluster:
     def content(self, volume: str) -> bytes:
         """All bytes of a volume, or of one of its snapshots: ``one/one-5@snap``."""
         line = ["rbd", "-c", str(self.conf), "--id", "oneadmin", "export", "--no-progress", volume, "-"]
-        return subprocess.run([*self._prefix, *line], capture_output=True, timeout=120, check=True).stdout
+        return subprocess.run([*self.prefix, *line], capture_output=True, timeout=120, check=True).stdout
 
     def _key(self, name: str, file: str, *caps: str) -> None:
         (self.folder / file).write_text(self.ceph("auth", "get-or-create", name, *caps))
 
     def _run(self, *argv: str, given: str = "") -> str:
-        line = [*self._prefix, *argv]
+        line = [*self.prefix, *argv]
         done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)}: {done.stderr[-800:]}")
@@ -229,8 +234,30 @@ class Cluster:
         """Start a daemon that ends with this process."""
         self._lines[name] = argv
         with open(self.folder / "log" / f"{name}.out", "ab") as said:
-            line = ["setpriv", "--pdeathsig", "KILL", "--", *self._prefix, *argv]
+            line = ["setpriv", "--pdeathsig", "KILL", "--", *self.prefix, *argv]
             self._daemons[name] = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+
+
+@contextmanager
+def in_lab(lab: Lab, host: str, clients: Sequence[str], size: int = 2 << 30) -> Iterator[Cluster]:
+    """A cluster at the address of a host of the lab; *clients* reach it by ``/etc/ceph/one.conf`` as oneadmin."""
+    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
+    try:
+        prefix = ["nsenter", "-t", str(lab.leader(host)), "-n", "--"]
+        made = Cluster(folder / "c", lab.address(host), prefix, size)
+        made.start()
+        try:
+            for client in clients:
+                lab.run(client, ["mkdir", "-p", "/etc/ceph"], user="root")
+                ring = (made.folder / "ceph.client.oneadmin.keyring").read_text()
+                lab.path(client, "/etc/ceph/one.keyring").write_text(ring)
+                text = made.conf.read_text().replace(f"{made.folder}/ceph.$name.keyring", "/etc/ceph/one.keyring")
+                lab.path(client, "/etc/ceph/one.conf").write_text(text)
+            yield made
+        finally:
+            made.stop()
+    finally:
+        shutil.rmtree(folder)
 
 
 def _free_port(address: str) -> int:

@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +15,10 @@ from tests.lab.ground import LabGround
 from tests.lab.looking import left_of_ours
 from tests.lab.oned import Datastore, Image, Runner
 from tests.lab.oned.messages import image_action, stat_action
+from tests.lab.pool import LabPool
 from tests.lab.scene import ANSIBLE
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(not ceph.is_there(), reason="Ceph's daemons are not installed"),
-]
+pytestmark = pytest.mark.full
 
 SOURCES = "/var/lib/one/sources"
 MIB = 1 << 20
@@ -31,21 +26,11 @@ DATA = hashlib.shake_128(b"data").digest(3 * MIB).ljust(32 * MIB, b"\0")
 
 
 @pytest.fixture(scope="module")
-def cluster(ground: LabGround) -> Iterator[ceph.Cluster]:
-    """A cluster at the first node's address, which both nodes know and the front-end does not."""
-    lab, host = ground.lab, ground.nodes[0]
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    made = ceph.Cluster(folder / "c", lab.address(host), ["nsenter", "-t", str(lab.leader(host)), "-n", "--"])
-    made.start()
-    for node in ground.nodes:
-        lab.run(node, ["mkdir", "-p", "/etc/ceph"], user="root")
-        ring = (made.folder / "ceph.client.oneadmin.keyring").read_text()
-        lab.path(node, "/etc/ceph/one.keyring").write_text(ring)
-        text = made.conf.read_text().replace(f"{made.folder}/ceph.$name.keyring", "/etc/ceph/one.keyring")
-        lab.path(node, "/etc/ceph/one.conf").write_text(text)
+def pool(ground: LabGround, ceph_cluster: ceph.Cluster) -> Iterator[LabPool]:
+    """Pools that both nodes know and the front-end does not."""
+    made = LabPool(ground.lab, ceph_cluster, ground.nodes)
     yield made
-    made.stop()
-    shutil.rmtree(folder)
+    made.hide()
 
 
 class Place:
@@ -54,8 +39,8 @@ class Place:
     :param bridges: BRIDGE_LIST.
     """
 
-    def __init__(self, ground: LabGround, cluster: ceph.Cluster) -> None:
-        self.ground, self.cluster = ground, cluster
+    def __init__(self, ground: LabGround, pool: LabPool) -> None:
+        self.ground, self.pool, self.cluster = ground, pool, pool.cluster
 
     def source(self, name: str, data: bytes) -> str:
         """A file on the front-end."""
@@ -66,13 +51,7 @@ class Place:
         return f"{SOURCES}/{name}"
 
     def store(self, bridges: str) -> Datastore:
-        template = {
-            "BRIDGE_LIST": bridges,
-            "CEPH_USER": "oneadmin",
-            "CEPH_CONF": "/etc/ceph/one.conf",
-            "SAFE_DIRS": SOURCES,
-            "RESTRICTED_DIRS": "/",
-        }
+        template = {**self.pool.template(), "BRIDGE_LIST": bridges, "SAFE_DIRS": SOURCES, "RESTRICTED_DIRS": "/"}
         base = "/var/lib/one//datastores/220"
         return Datastore(220, "ceph", ds_mad="ceph", tm_mad="ceph", base_path=base, template=template)
 
@@ -85,10 +64,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tidy: LabGround, cluster: ceph.Cluster) -> Iterator[Place]:
-    made = Place(tidy, cluster)
+def place(tidy: LabGround, pool: LabPool) -> Iterator[Place]:
+    made = Place(tidy, pool)
     yield made
-    assert cluster.rbd("ls", "one").split() == []
+    assert (pool.volumes(), pool.left()) == ({}, [])
     assert left_of_ours(tidy) == []
 
 

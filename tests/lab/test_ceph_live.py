@@ -4,35 +4,28 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab import ceph
 from tests.lab.ground import LabGround
 from tests.lab.looking import all_running, wait_for, wipe
+from tests.lab.pool import CONF, LabPool
 from tests.lab.test_live import Machine, Writing, _ids
 from tests.lab.virt import Guest, Hypervisor
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(not ceph.is_there(), reason="Ceph's daemons are not installed"),
-]
+pytestmark = pytest.mark.full
 
 _SYSTEM = "/var/lib/one/datastores/100"
 _BLOCK = 65536
-_SECRET = "8f1c4f0e-3c6e-4a51-9a0b-6e0f1f7e2a10"
 
 
 class VolumeMachine(Machine):
     """A VM whose disk is a clone of the image ``one/one-5`` of 16 MiB."""
 
-    def __init__(self, hypervisor: Hypervisor, cluster: ceph.Cluster) -> None:
-        self.hypervisor, self.cluster = hypervisor, cluster
+    def __init__(self, hypervisor: Hypervisor, pool: LabPool) -> None:
+        self.hypervisor, self.cluster = hypervisor, pool.cluster
         self.lab, self.host = hypervisor.lab, hypervisor.host
         self.id = next(_ids)
         self.disk = f"{_SYSTEM}/{self.id}/disk.0"
@@ -40,18 +33,13 @@ class VolumeMachine(Machine):
         self.written = 0
         self.off = {"running": False, "domain": "", "target": ""}
         self.sh(f"mkdir -p {_SYSTEM}/{self.id}")
-        cluster.rbd("create", "one/one-5", "--size", "16M")
+        self.cluster.rbd("create", "one/one-5", "--size", "16M")
         self.right("clone", source="one/one-5", destination=self.disk)
-        port = cluster.conf.read_text().partition(f"{cluster.address}:")[2].partition("/")[0]
-        where = (
-            f"<host name='{cluster.address}' port='{port}'/>"
-            f"<auth username='oneadmin'><secret type='ceph' uuid='{_SECRET}'/></auth>"
-        )
-        self.guest = Guest(hypervisor, f"one-{self.id}", [("vda", f"rbd:{self.volume}", "raw")], volumes=where)
+        self.guest = Guest(hypervisor, f"one-{self.id}", [("vda", f"rbd:{self.volume}", "raw")], volumes=pool.source)
 
     def options(self, **more: Any) -> dict[str, Any]:
         """Options of the driver; those that are given count."""
-        given = {"driver": "ceph", "datastore": _SYSTEM, "ceph_user": "oneadmin", "ceph_conf": "/etc/ceph/one.conf"}
+        given = {"driver": "ceph", "datastore": _SYSTEM, "ceph_user": "oneadmin", "ceph_conf": CONF}
         return {**given, "stall_timeout": 20, "lock_timeout": 3, **more}
 
     def live(self, **more: Any) -> dict[str, Any]:
@@ -67,37 +55,16 @@ class VolumeMachine(Machine):
         return count
 
 
-@pytest.fixture(scope="module")
-def cluster(ground: LabGround) -> Iterator[ceph.Cluster]:
-    """A cluster at the first node's address."""
-    lab, host = ground.lab, ground.nodes[0]
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    made = ceph.Cluster(folder / "c", lab.address(host), ["nsenter", "-t", str(lab.leader(host)), "-n", "--"])
-    made.start()
-    lab.run(host, ["mkdir", "-p", "/etc/ceph"], user="root")
-    ring = (made.folder / "ceph.client.oneadmin.keyring").read_text()
-    lab.path(host, "/etc/ceph/one.keyring").write_text(ring)
-    text = made.conf.read_text().replace(f"{made.folder}/ceph.$name.keyring", "/etc/ceph/one.keyring")
-    lab.path(host, "/etc/ceph/one.conf").write_text(text)
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
-def machine(ground: LabGround, cluster: ceph.Cluster) -> Iterator[VolumeMachine]:
+def machine(ground: LabGround, ceph_pool: LabPool) -> Iterator[VolumeMachine]:
     hypervisor = Hypervisor(ground.lab, ground.nodes[0])
-    place = "/var/tmp/secret.xml"
-    usage = "<usage type='ceph'><name>one</name></usage>"
-    text = f"<secret ephemeral='no' private='yes'><uuid>{_SECRET}</uuid>{usage}</secret>"
-    ground.lab.path(hypervisor.host, place).write_text(text)
-    hypervisor.virsh("secret-define", place)
-    hypervisor.virsh("secret-set-value", _SECRET, cluster.keyfile.read_text().strip())
-    made = VolumeMachine(hypervisor, cluster)
+    ceph_pool.lend(hypervisor)
+    made = VolumeMachine(hypervisor, ceph_pool)
     yield made
     hypervisor.stop()
     wait_for("libvirt to end", lambda: not all_running(ground), 20)
     wipe(ground)
+    ceph_pool.empty()
 
 
 def test_a_running_guest_is_held_for_a_snapshot_and_its_volume_never_deleted(machine: VolumeMachine) -> None:
