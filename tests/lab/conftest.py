@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import ceph, pool
 from tests.lab.cases import Cases
 from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import DEFAULT_SHARED, Lab, can_make_hosts, repository
 from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for, wipe_hidden
+from tests.lab.pool import LabPool
 from tests.lab.scene import Scene
 from tests.lab.virt import Hypervisor
 
@@ -64,6 +66,28 @@ def bare_nodes(ground: LabGround) -> Iterator[LabGround]:
     for node in ground.nodes:
         ground.run(node, ["rm", "-rf", REMOTE])
         ground.run(node, ["mv", f"{REMOTE}.away", REMOTE])
+
+
+@pytest.fixture(scope="session")
+def ceph_cluster(lab: Lab) -> Iterator[ceph.Cluster]:
+    """A Ceph cluster in the lab's network, which no host knows yet: 15 seconds when the first test asks for it."""
+    if not ceph.is_there():
+        pytest.skip("Ceph's daemons are not installed")
+    made = pool.begin(lab)
+    yield made
+    pool.end(made)
+
+
+@pytest.fixture(scope="module")
+def ceph_pool(ground: LabGround, ceph_cluster: ceph.Cluster) -> Iterator[LabPool]:
+    """Its pools, known to the front-end and all nodes; whoever uses them leaves them empty."""
+    made = LabPool(ground.lab, ceph_cluster, ground.lab.hosts)
+    ground.pool = made
+    yield made
+    ground.pool = None
+    made.hide()
+    assert (made.volumes(), made.left()) == ({}, [])
+    wait_for("all objects gone", lambda: not made.strays(), 30)
 
 
 @pytest.fixture(scope="module")

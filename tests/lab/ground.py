@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tests.lab.hosts import Lab, repository
 from tests.lab.oned import (
@@ -26,17 +26,24 @@ from tests.lab.oned import (
     write_session,
 )
 
+if TYPE_CHECKING:
+    from tests.lab.pool import Pool
+
 BUILD = repository() / "remotes" / "one_storage" / "build.py"
 REMOTE = "/var/tmp/one"
 
 
 class Ground(Protocol):
-    """Hosts with the drivers on them, and an oned that drives them."""
+    """Hosts with the drivers on them, and an oned that drives them.
+
+    :ivar pool: pools of a Ceph cluster that they know, if there is one.
+    """
 
     oned: Oned
     server: ApiServer
     frontend: str
     nodes: Sequence[str]
+    pool: Pool | None
 
     def runner(self, environment: Mapping[str, str] | None = None) -> Runner:
         """Calls drivers on the front-end, with more environment if given."""
@@ -58,6 +65,7 @@ class LabGround:
         self.lab = lab
         self.frontend = lab.frontend
         self.nodes: Sequence[str] = list(lab.nodes)
+        self.pool: Pool | None = None
         self.oned = Oned(Settings(frontend=lab.frontend))
         equip_front_end(lab, lab.frontend, self.oned.settings)
         self.server = ApiServer(self.oned, port=port, network_of=lab.leader(lab.frontend))
@@ -106,6 +114,7 @@ class LocalGround:
         self.frontend = socket.gethostname()
         # two names for one machine, so that a migration has somewhere to go
         self.nodes: Sequence[str] = ["localhost", "127.0.0.1"]
+        self.pool: Pool | None = None
         self.oned = Oned(Settings(frontend=self.frontend, var_location=f"{folder}/"))
         install_commands(folder / "bin")
         write_session(folder / "one_auth", self.oned.settings.session)

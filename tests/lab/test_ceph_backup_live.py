@@ -13,15 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.lab import ceph
-from tests.lab.test_ceph_live import VolumeMachine, cluster, machine
+from tests.lab.test_ceph_live import VolumeMachine, machine
 from tests.lab.test_live import Writing
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(not ceph.is_there(), reason="Ceph's daemons are not installed"),
-]
-__all__ = ["cluster", "machine"]
+pytestmark = pytest.mark.full
+__all__ = ["machine"]
 
 _BLOCK = 65536
 

@@ -172,6 +172,12 @@ class Lab:
             raise LabError(f"{host} is not up")
         return leader.pid
 
+    def outside(self) -> tuple[str, list[str]]:
+        """An address that all hosts reach and none of them has, and the command line that runs a command there."""
+        address = f"{self._state.subnet}.1"
+        network.give_address(self._switch(), address)
+        return address, ["/usr/bin/nsenter", "-t", str(self._switch()), "-n", "--"]
+
     def path(self, host: str, path: str | PurePosixPath, *, follow: bool = False) -> Path:
         """A host's file as this process can open it.
 

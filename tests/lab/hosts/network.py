@@ -61,6 +61,11 @@ def plug_in(switch: int, hosts: Iterable[tuple[HostState, int]]) -> None:
         batch(pid, ["link set lo up", f"addr add {host.address}/24 dev eth0", "link set eth0 up"])
 
 
+def give_address(switch: int, address: str) -> None:
+    """An address of the switch itself, for servers that are no host's; one that it has already stays."""
+    batch(switch, [f"addr replace {address}/24 dev br0"])
+
+
 def set_link(switch: int, host: HostState, *, up: bool) -> None:
     """Plug the host's cable in or pull it, at the switch."""
     batch(switch, [f"link set {host.port} {'up' if up else 'down'}"])
