@@ -193,7 +193,8 @@ def test_trouble_while_data_is_on_its_way(harmed: Harmed, trouble: str) -> None:
 
 
 def sends(kind: str) -> str:
-    return {"rsync": "rsync -aS", "restic": "restic --repo"}[kind]
+    # before it stores, restic may have to make the repository
+    return {"rsync": "rsync -aS", "restic": "backup --force"}[kind]
 
 
 # ---------------------------------------------------------------- before it begins

@@ -10,7 +10,8 @@ from .._errors import BadCall, Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.merging import DescribeMerged, MakeScratch, Merge, TakeOut
-from ..steps.store import Forget, ForgetLater, MakeRepository, Snapshot, restic
+from ..steps.repository import MakeRepository, Snapshot
+from ..steps.store import Forget, ForgetLater, restic
 from ..tools import manifest as manifests
 from ..tools.repositories.backends import backend_of, identity
 from ..tools.repositories.restic import lies_at

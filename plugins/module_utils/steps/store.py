@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps that bring backups into a repository, and remove them; those that merge are in :mod:`.merging`."""
+"""Steps that bring backups into a repository, and remove them; those that make and fill one of restic are in
+:mod:`.repository`, those that merge in :mod:`.merging`."""
 
 from __future__ import annotations
 
@@ -120,83 +121,6 @@ class CopyBackup(Store):
         unconfined(site, self.limits)
 
 
-class MakeRepository(Store):
-    """Make a restic repository. It stays: an empty one does no harm, and another run may be using it by now."""
-
-    kind: ClassVar[str] = "make-repository"
-
-    def words(self) -> str:
-        return f"make the repository {url_of(self.place)}"
-
-    def do(self, site: Site) -> None:
-        restic(self.repository(site)).initialise()
-
-
-class Snapshot(Store):
-    """Store a directory as a snapshot of a restic repository. It is found again by the run's tag.
-
-    :param folder: on the lead, with the files.
-    :param words: tags and more of ``restic backup``.
-    """
-
-    kind: ClassVar[str] = "snapshot"
-
-    def __init__(
-        self,
-        where: str,
-        place: dict[str, Any],
-        desk: str,
-        folder: str,
-        tags: list[str],
-        limits: dict[str, int],
-        store: int,
-        moment: str = "",
-    ) -> None:
-        super().__init__(where, place, desk)
-        self.folder = folder
-        self.tags = tags
-        self.limits = limits
-        self.store = store
-        self.moment = moment
-        self.nothing = False
-        self.run = ""
-
-    def evidence(self, site: Site) -> dict[str, Any]:
-        return {"run": site.run}
-
-    def words(self) -> str:
-        return f"store {shown(self.folder)} in {url_of(self.place)}"
-
-    def do(self, site: Site) -> None:
-        names = [name for name in sorted(os.listdir(self.folder)) if manifests.belongs(name)]
-        repository = restic(self.repository(site))
-        words = [f"--tag={tag}" for tag in (*self.tags, run_tag(site.run))]
-        words += [f"--time={self.moment}"] if self.moment else []
-        held = confined(site, self.limits, self.store, self.folder, tuple(repository.variables()))
-        progress = self.progress(site)
-        try:
-            kept = repository.save([os.path.join(self.folder, name) for name in names], words, progress, held)
-        except (OSError, StorageError) as error:
-            # restic that could not even begin has left nothing to look for
-            self.nothing = isinstance(error, StorageError) and error.code in ("no-access", "missing", "unreachable")
-            progress.end(str(error))
-            raise
-        progress.end()
-        site.figures.update(reference=kept.reference, bytes=kept.size)
-
-    def undo(self, site: Site) -> None:
-        unconfined(site, self.limits, self.run)
-        if self.nothing:
-            return
-        repository = restic(self.repository(site))
-        if not repository.exists():
-            return
-        repository.ask("take stale locks off", "unlock", "--quiet")
-        left = repository.tagged(run_tag(self.run or site.run))
-        if left:
-            repository.remove(left, prune=False)
-
-
 class Forget(Store):
     """Remove snapshots with their data."""
 
@@ -251,11 +175,6 @@ def restic(repository: Repository) -> Restic:
     if not isinstance(repository, Restic):
         raise TypeError("this is no repository of restic")
     return repository
-
-
-def run_tag(run: str) -> str:
-    """The tag of a run's snapshot."""
-    return f"one_storage-{run}"
 
 
 def url_of(place: dict[str, Any]) -> str:

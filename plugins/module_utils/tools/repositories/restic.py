@@ -30,8 +30,9 @@ from .. import manifest as manifests
 from ..codec import loads
 from ..command import going_on
 from ..restic_words import kind_of, last_words, node
-from .backends import backend_of
+from .backends import backend_of, identity
 from .base import Kept, Repository, Stored
+from .unfinished import is_half_made, remove_unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +67,16 @@ class Restic(Repository):
     def url(self) -> str:
         """The repository as restic is told."""
         return self._backend.url(self._full)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies on a server that restic logs in to."""
+        return self.url.startswith("sftp:")
+
+    @property
+    def folder(self) -> str:
+        """The folder that it is, on its server or here; empty for an object store."""
+        return "" if self.url.startswith("s3:") else os.path.join(self.place["path"], identity(self.place))
 
     def argv(self, *words: str, limits: Sequence[str] = ()) -> list[str]:
         """A command line; nothing secret stands in it."""
@@ -177,8 +188,8 @@ class Restic(Repository):
         On the file system of this host a look tells. Elsewhere restic has to say that there is none: what cannot be
         reached, is locked or has another password is there, or may be (contract-ds 12.3).
         """
-        if not self.url.startswith(("sftp:", "s3:")):
-            return lies_at(self.host, self.url)
+        if self.folder and not self.is_far:
+            return lies_at(self.host, self.folder, self.command)
         try:
             self.ask("look for the repository", "cat", "config", "--no-lock", "--quiet")
         except Missing as error:
@@ -257,7 +268,7 @@ class Restic(Repository):
 
     def space(self) -> dict[str, int] | None:
         """Total, used and free bytes of the file system; None for what has no such thing."""
-        if self.url.startswith(("sftp:", "s3:")):
+        if self.is_far or not self.folder:
             return None
         return self.host.space(self.place["path"])
 
@@ -332,10 +343,8 @@ class Restic(Repository):
         if prune:
             words += ["--prune", *self.pruning()]
         self.ask(f"remove the backups {' '.join(there)}", *words)
-
-    def prune(self) -> None:
-        """Give the room of forgotten snapshots back."""
-        self.ask("prune the repository", "prune", "--quiet", *self.pruning())
+        if prune and self.folder and not self.is_far:
+            remove_unfinished(self.host, self.folder, self.command)
 
     def pruning(self) -> list[str]:
         """How much may stay unused, and how much is packed anew at most (contract-ds 12.1)."""
@@ -347,15 +356,16 @@ class Restic(Repository):
         return [f"--max-unused={unused or '0'}", *([f"--max-repack-size={repack}"] if repack else [])]
 
 
-def lies_at(host: Host, path: str) -> bool:
+def lies_at(host: Host, path: str, seconds: float = 60) -> bool:
     """Whether there is a repository at a path of a host; what is damaged is one all the same, and never made anew.
 
+    :param seconds: that a look through it may take.
     :raises Corrupt: there is something that has lost its config.
     """
     if host.stat(os.path.join(path, "config")) is not None:
         return True
     left = [name for name in host.entries(path) if name in ("keys", "data", "snapshots", "index")]
-    if any(host.entries(os.path.join(path, name)) for name in left):
+    if any(host.entries(os.path.join(path, name)) for name in left) and not is_half_made(host, path, seconds):
         raise Corrupt(f"The repository {path} has lost its file config", host.name, todo="bring it back from a copy")
     return False
 
