@@ -21,7 +21,7 @@ options:
       - "C(formats) says the format of an image by the name of its file, or of a disk by C(VM/disk.N), as OpenNebula has it. What is
         not named there is what its first bytes say. A guest can write any first bytes into a raw disk."
       - "C(settings) are the options of M(one_storage.drivers.ds_monitor), or M(one_storage.drivers.tm_monitor), that a
-        driver needs besides."
+        driver needs besides. For C(ceph) they say the pool, and how its cluster is reached; the inventory plugin gives them."
     type: list
     elements: dict
     required: true
@@ -39,7 +39,7 @@ options:
     type: int
     default: 20
 requirements:
-  - Python 3.9 or newer, its standard library alone
+  - Python 3.9 or newer, its standard library alone; for datastores of Ceph also C(python3-rados) and C(python3-rbd)
 notes:
   - It reads directories, inodes and the first bytes of files. No command is run, no lock is taken and nothing is written, so
     it can run at any time. What goes while it is looked at is left out.

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The info modules: what lies in datastores, and what runs there. They only look.
 
-A driver answers two questions, ``usage`` and ``contents`` (see :class:`.drivers.space.Files`); all modules are made of
+A driver answers two questions, ``usage`` and ``contents`` (see :class:`.drivers.space.Files`, and
+:class:`.drivers.ceph_contents.CephContents`, which has more to tell); all modules are made of
 the answers. A datastore that cannot be looked at is told in its place and keeps no other back.
 """
 
@@ -82,13 +83,18 @@ class Store:
         timeouts = {name: params[name] for name in _TIMES}
         given = {**self.settings, "driver": self.driver, "datastore": self.path, **timeouts}
         options = check(f"one_storage.drivers.{action}", ACTIONS[action].options, given)
-        method = load(self.kind, self.driver).method(question)
+        driver = load(self.kind, self.driver)
+        method = driver.method(question)
         lead = Host(os.uname().nodename)
         site = Site(lead, None, "", Timeouts(params["command_timeout"], params["stall_timeout"]), check=True)
+        site.cluster = driver.cluster(options, site)
         try:
             reply = method(Request(question, {**options, "kind": self.kind, "formats": self.formats}, site))
         except OSError as error:
             raise from_os(error, f"look at {error.filename or self.path}", lead.name) from error
+        finally:
+            if site.cluster:
+                site.cluster.close()
         if not isinstance(reply, Answer):
             raise StorageError(f"The driver {self.driver} does more than look when it is asked for its {question}")
         return reply.values
@@ -98,13 +104,13 @@ def datastores_info(params: dict[str, Any]) -> dict[str, Any]:
     """How much room each datastore has, and what has been promised of it."""
 
     def told(store: Store) -> dict[str, Any]:
-        room = store.ask("usage", params)
+        room = {"warnings": [], **store.ask("usage", params)}
         try:
             found = store.ask("contents", params)
         except Unsupported:
             # backups, say: what lies there is no disk that a guest may fill
-            return {**room, **dict.fromkeys((*_SUMS, "items", "overcommit", "largest")), "missed": []}
-        items = found["items"]
+            return {**room, **dict.fromkeys((*_SUMS, "items", "overcommit", "largest", "trash_bytes")), "missed": []}
+        items, trash = found["items"], found.get("trash") or []
         logical = sum(item["virtual_bytes"] for item in items)
         by_size = sorted(items, key=lambda item: (-item["allocated_bytes"], item["name"]))
         return {
@@ -118,6 +124,7 @@ def datastores_info(params: dict[str, Any]) -> dict[str, Any]:
             "broken": sum(bool(item["broken"]) for item in items),
             "overcommit": round(logical / room["total_bytes"], 3) if room["total_bytes"] else None,
             "largest": [_image(item) for item in by_size[: max(params["largest"], 0)]],
+            "trash_bytes": sum(item["allocated_bytes"] for item in trash),
             "missed": found["missed"],
         }
 
@@ -132,7 +139,8 @@ def images_info(params: dict[str, Any]) -> dict[str, Any]:
 
     def told(store: Store) -> dict[str, Any]:
         found = store.ask("contents", params)
-        return {"images": [_image(item) for item in found["items"]], "missed": found["missed"]}
+        images = [_image(item) for item in found["items"]]
+        return {"images": images, "trash": found.get("trash") or [], "missed": found["missed"]}
 
     return {"datastores": _each(params, told)}
 

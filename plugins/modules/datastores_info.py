@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Tells three sizes of each datastore. The physical one is that of its file system. The logical one is what all
     images and disks in it would take up if their guests filled them. The allocated one is what they take up now.
+  - Of a Ceph pool the physical size is what C(ceph df) says, its quota considered.
   - With a driver that does not tell what lies in a datastore, as those of backups, there is the physical size alone.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -86,6 +87,17 @@ datastores:
       elements: str
       returned: when it could be looked at
       sample: []
+    warnings:
+      description: What the storage itself says of its room, such as a Ceph cluster of a pool that is nearly full.
+      type: list
+      elements: str
+      returned: when it could be looked at
+      sample: []
+    trash_bytes:
+      description: Bytes that the trash of a Ceph pool takes up. 0 where there is no trash.
+      type: int
+      returned: when it could be looked at
+      sample: 0
     total_bytes:
       description: Size of the file system.
       type: int
@@ -102,7 +114,9 @@ datastores:
       returned: when it could be looked at
       sample: 346986381312
     pool:
-      description: Name of what the room is part of. Datastores of one host with the same name share it.
+      description:
+        - Name of what the room is part of. Datastores of one host with the same name share it, and a pool of a Ceph cluster
+          has the same name on all hosts.
       type: str
       returned: when it could be looked at
       sample: file system 65024

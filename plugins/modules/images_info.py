@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Tells the size, the format and the number of snapshots and layers of each image in image datastores, and of each
     VM's disk in system datastores.
+  - Images and disks in a Ceph pool are its volumes. What a revert kept of one counts to it, and what an action is making is
+    left out. Pools have a trash, too.
   - Thousands of images are a matter of a second or two.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
@@ -136,6 +138,32 @@ datastores:
           type: str
           returned: always
           sample: ''
+    trash:
+      description: What lies in the trash of a Ceph pool. Empty where there is no trash.
+      type: list
+      elements: dict
+      returned: when it could be looked at
+      contains:
+        name:
+          description: Name that the volume had.
+          type: str
+          returned: always
+          sample: one-5
+        id:
+          description: Id of the volume.
+          type: str
+          returned: always
+          sample: 10ab6b8b4567
+        virtual_bytes:
+          description: Bytes that a guest saw.
+          type: int
+          returned: always
+          sample: 10737418240
+        allocated_bytes:
+          description: Bytes that its objects take up, snapshots included.
+          type: int
+          returned: always
+          sample: 4194304
 error:
   description:
     - The parts of the sentence in RV(ignore:msg), for programs.

@@ -32,17 +32,21 @@ def ceph_options(settings: Settings, elements: list[_Element], where: str) -> di
     :param elements: what has the attributes as its children; the first that has one counts.
     :param where: whose they are, for sentences.
     """
-
-    def attribute(name: str, default: str = "") -> str:
-        return next((found for element in elements if (found := text(element, name).strip())), default.strip())
-
-    number = attribute("RBD_FORMAT", settings.stock(_FILE, "RBD_FORMAT"))
+    number = _attribute(elements, "RBD_FORMAT", settings.stock(_FILE, "RBD_FORMAT"))
     if number not in ("1", "2"):
         raise BadCall(f"{where} has RBD_FORMAT={one_line(number, 40)}: it must be 1 or 2")
+    trash = _attribute(elements, "CEPH_TRASH", settings.stock(_FILE, "CEPH_TRASH"))
+    return {**reached(settings, elements), "rbd_format": int(number), "ceph_trash": yes(trash)}
+
+
+def reached(settings: Settings, elements: list[_Element]) -> dict[str, Any]:
+    """Those of them that say which pool it is and how its cluster is reached."""
     return {
-        **{option: attribute(name) for option, name in _ATTRIBUTES.items()},
-        "pool": attribute("POOL_NAME", settings.stock(_FILE, "POOL_NAME")),
-        "rbd_format": int(number),
-        "ceph_trash": yes(attribute("CEPH_TRASH", settings.stock(_FILE, "CEPH_TRASH"))),
-        "staging_dir": attribute("STAGING_DIR", settings.stock(_FILE, "STAGING_DIR")),
+        **{option: _attribute(elements, name, "") for option, name in _ATTRIBUTES.items()},
+        "pool": _attribute(elements, "POOL_NAME", settings.stock(_FILE, "POOL_NAME")),
+        "staging_dir": _attribute(elements, "STAGING_DIR", settings.stock(_FILE, "STAGING_DIR")),
     }
+
+
+def _attribute(elements: list[_Element], name: str, default: str) -> str:
+    return next((found for element in elements if (found := text(element, name).strip())), default.strip())

@@ -120,13 +120,14 @@ def _row(store: dict[str, Any], host: str, answer: dict[str, Any] | None) -> dic
         "pool": f"datastore {store['id']}",
         "measured": False,
         "error": (answer or {}).get("error", ""),
+        "warnings": (answer or {}).get("warnings") or [],
         "missed": (answer or {}).get("missed") or [],
     }
     sums = ("items", "logical_bytes", "allocated_bytes", "snapshots", "depth", "depths", "broken")
     if answer and not answer.get("error"):
         sizes = {name: answer[name] for name in _SIZES}
         values = {name: answer.get(name) for name in sums}
-        row.update(measured=True, pool=f"{host or 'front-end'}: {answer['pool']}")
+        row.update(measured=True, pool=_room_of(host, answer["pool"]))
     else:
         sizes = {name: store[name.replace("_bytes", "_mb")] << 20 for name in _SIZES}
         values = dict.fromkeys(sums)
@@ -137,6 +138,11 @@ def _row(store: dict[str, Any], host: str, answer: dict[str, Any] | None) -> dic
     return row
 
 
+def _room_of(host: str, pool: str) -> str:
+    """A name for what has room of its own: a pool of a cluster is the same for all hosts, a file system is one host's."""
+    return pool if pool.startswith("Ceph ") else f"{host or 'front-end'}: {pool}"
+
+
 def _pools(rows: Rows) -> Rows:
     """What has room of its own: a file system with all datastores in it."""
     found: dict[str, Rows] = {}
@@ -145,6 +151,8 @@ def _pools(rows: Rows) -> Rows:
     pools = []
     for key, members in found.items():
         first = members[0]
+        # several hosts may see the same pool of a cluster
+        members = list({one["id"]: one for one in members}.values()) if key.startswith("Ceph ") else members
         logical, allocated = (sum(one[name] or 0 for one in members) for name in ("logical_bytes", "allocated_bytes"))
         sizes = {name: first[name] for name in _SIZES}
         if not sizes["total_bytes"]:
@@ -152,7 +160,7 @@ def _pools(rows: Rows) -> Rows:
             continue
         names = sorted({f"{one['name']} ({one['id']})" for one in members})
         more = " and more" if len(names) > 3 else ""
-        where = first["host"] or ("front-end" if first["measured"] else "")
+        where = "" if key.startswith("Ceph ") else first["host"] or ("front-end" if first["measured"] else "")
         pools.append(
             {
                 "key": key,
@@ -175,6 +183,7 @@ def _pools(rows: Rows) -> Rows:
 def _problems_of(row: dict[str, Any]) -> list[str]:
     where = f"datastore {row['name']} ({row['id']})" + (f" on {row['host']}" if row["host"] else "")
     found = [f"{where}: {row['error']}"] if row["error"] else []
+    found += [f"{where}: {sentence}" for sentence in row["warnings"]]
     found += [f"{where}: {sentence}" for sentence in row["missed"]]
     if row["broken"]:
         found.append(f"{where}: {row['broken']} with a chain that is not whole, see chains_info")

@@ -73,7 +73,22 @@ def _datastore(one: _Element) -> dict[str, Any]:
         "used_mb": number(one, "USED_MB", 0),
         "free_mb": number(one, "FREE_MB", 0),
         "images": len(one.findall("IMAGES/ID")),
+        **_settings(one, mads["tm_mad" if kind == "system" else "ds_mad"]),
     }
+
+
+def _settings(one: _Element, driver: str) -> dict[str, Any]:
+    """``settings``, the options by which a driver is told where its storage is; nothing for those of directories.
+
+    The driver may have a name of its own, with a beginning that only the front-end knows.
+    """
+    template = one.find("TEMPLATE")
+    if not driver.endswith("ceph") or template is None:
+        return {}
+    from .calls_ceph import reached
+    from .settings import Settings, remotes
+
+    return {"settings": reached(Settings(remotes()), [template])}
 
 
 def _attributes(one: _Element) -> dict[str, str]:

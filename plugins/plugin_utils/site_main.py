@@ -73,7 +73,8 @@ def looks(found: dict[str, Any], images: list[_Element], vms: list[_Element]) ->
             formats.setdefault(number(last[0], "DS_ID", -1), {})[where] = text(disk, "FORMAT")
     asked: dict[str, Rows] = {"": []}
     for store in found["datastores"]:
-        given = {key: store[key] for key in ("id", "name", "type", "path", "ds_mad", "tm_mad")}
+        keys = ("id", "name", "type", "path", "ds_mad", "tm_mad", "settings")
+        given = {key: store[key] for key in keys if key in store}
         # what oned calls raw is that, and all else is what its first bytes say: swap, iso, the empty format of a copy
         known = {name: value for name, value in formats.get(store["id"], {}).items() if value in ("raw", "qcow2")}
         for host in _who(store, found["hosts"]):

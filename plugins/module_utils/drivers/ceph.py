@@ -12,6 +12,7 @@ from ..steps.volume_names import PublishVolume
 from ..steps.volumes import CopyVolume, CreateVolume, FillVolume
 from ..tools.rbd import volume_of
 from .base import Answer, Plan, Request
+from .ceph_contents import CephContents
 from .ceph_export import CephExports
 from .ceph_images import (
     CephImages,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Ceph(CephExports, CephSnapshots, Imports):
+class Ceph(CephContents, CephExports, CephSnapshots, Imports):
     """Images as volumes. Each group of actions has a file of its own."""
 
     looking = ("stat", "monitor")

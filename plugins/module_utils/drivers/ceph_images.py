@@ -41,6 +41,12 @@ class CephVolumes(Driver):
         # the size of what is to be imported is no cluster's business
         return cluster_of(options, site) if "ceph_user" in options else None
 
+    def prepare(self, known: dict[str, Any]) -> None:
+        if "ceph_user" in known:
+            from ..tools.rbd.cluster import prepare
+
+            prepare()
+
 
 class CephImages(CephVolumes):
     """What all actions on images share."""
@@ -82,7 +88,7 @@ def is_ours(request: Request) -> bool:
     """Whether the new image is there already; ``Refused`` when its name is another volume's."""
     pool, name = new_volume(request.options)
     cluster = request.site.volumes()
-    if cluster.look(pool, name) is None:
+    if not cluster.ask("number", pool=pool, name=name):
         return False
     if cluster.ask("label", pool=pool, name=name) != label_of(request.options):
         raise Refused(
@@ -94,7 +100,7 @@ def is_ours(request: Request) -> bool:
 
 def needed(cluster: Cluster, pool: str, name: str) -> dict[str, Any]:
     """A volume that has to be there."""
-    found = cluster.look(pool, name)
+    found = cluster.seen(pool, name)
     if found is None:
         raise Missing(f"The volume {pool}/{name} is not there", os.uname().nodename)
     return found
@@ -107,8 +113,14 @@ def needs_format_2(volume: dict[str, Any], pool: str, name: str) -> None:
 
 
 def pool_totals(request: Request, pool: str) -> dict[str, int]:
-    """Used, free and total MB of a pool, under the names that modules return: as ``ceph df detail`` says, quota
-    considered."""
+    """Used, free and total MB of a pool, under the names that modules return."""
+    room = pool_room(request, pool)
+    sizes = {name: room[name] >> 20 for name in ("used", "free")}
+    return {"used_mb": sizes["used"], "free_mb": sizes["free"], "total_mb": sizes["used"] + sizes["free"]}
+
+
+def pool_room(request: Request, pool: str) -> dict[str, int]:
+    """``used`` and ``free`` bytes of a pool as ``ceph df detail`` says, quota considered."""
     found = request.site.volumes().ask("figures")
     stats = next((one["stats"] for one in found.get("pools", []) if one.get("name") == pool), None)
     if stats is None:
@@ -119,8 +131,7 @@ def pool_totals(request: Request, pool: str) -> dict[str, int]:
     free, quota = int(stats["max_avail"]), int(stats.get("quota_bytes", 0))
     if quota:
         free = min(free, max(quota - used, 0))
-    sizes = {"used": used >> 20, "free": free >> 20}
-    return {"used_mb": sizes["used"], "free_mb": sizes["free"], "total_mb": sizes["used"] + sizes["free"]}
+    return {"used": used, "free": free}
 
 
 class Member:
@@ -155,7 +166,9 @@ def family(cluster: Cluster, pool: str, name: str) -> list[Member]:
     A name only tells family from clones of VMs: ``one-5-1:2`` and ``one-5-1`` are retired, ``one-5-1-0`` is a clone.
     Of a volume that is not there the family is empty, and what a crash of other drivers left of it stays.
     """
-    top, found = name, cluster.look(pool, name)
+    # most often it is looked at because nothing should be there
+    there = cluster.ask("number", pool=pool, name=name)
+    top, found = name, cluster.seen(pool, name) if there else None
     if found is None:
         return []
     seen = {name}

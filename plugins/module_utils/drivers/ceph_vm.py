@@ -12,6 +12,7 @@ import re
 
 from .base import Answer, Request
 from .ceph_backup import CephBackups
+from .ceph_contents import CephContents
 from .ceph_disk_snapshots import CephDiskSnapshots
 from .ceph_images import pool_totals
 from .ceph_restore import CephRestores
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _DISK = re.compile(r"one-(?:\d+|sys)-(\d+)-(\d+)", re.ASCII)
 
 
-class CephVms(CephBackups, CephRestores, MigratingOver, CephDiskSnapshots):
+class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSnapshots):
     """The driver."""
 
     leads = {**CephDiskSnapshots.leads, **MigratingOver.hook_leads, "mv": "pair"}

@@ -100,6 +100,26 @@ def test_each_host_has_its_own() -> None:
     assert one["where"] == "own (105) on host01"
 
 
+def test_a_pool_of_a_cluster_is_one_wherever_it_is_seen_from() -> None:
+    reached = {"pool": "one", "ceph_user": "oneadmin", "data_pool": "", "staging_dir": "/var/tmp"}
+    stores = [
+        store(1, ds_mad="ceph", bridges=["host01"], settings=reached),
+        store(2, ds_mad="ceph", bridges=["host02"], settings=reached),
+        store(100, type="system", tm_mad="ceph", settings=reached),
+    ]
+    assert [one["settings"] for rows in site(stores)["looks"].values() for one in rows] == [reached] * 3
+    room = {"pool": "Ceph pool one of 5e1f", "warnings": ["the pool one is nearly full"]}
+    found = told(stores, {"": [answer(100, **room)], "host01": [answer(1, **room)], "host02": [answer(2, **room)]})
+    [pool] = found["pools"]
+    assert (pool["total_bytes"], pool["datastores"], pool["logical_bytes"]) == (100 * GIB, [1, 2, 100], 240 * GIB)
+    assert found["problems"] == [
+        "datastore ds1 (1) on host01: the pool one is nearly full",
+        "datastore ds2 (2) on host02: the pool one is nearly full",
+        "datastore ds100 (100): the pool one is nearly full",
+        "ds1 (1), ds100 (100), ds2 (2) has promised 240% of what there is",
+    ]
+
+
 def test_what_nobody_sees_is_as_oned_last_heard() -> None:
     stores = [store(1), store(2, type="backup", ds_mad="rsync"), store(3)]
     found = told(stores, {"": [answer(1), {"id": 3, "error": "There is no ds driver 'ceph'"}]})

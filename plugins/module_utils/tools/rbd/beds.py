@@ -94,8 +94,11 @@ class Cluster:
 
     def figures(self) -> dict[str, Any]:
         """What ``ceph df detail`` tells."""
-        order = json.dumps({"prefix": "df", "detail": "detail", "format": "json"})
-        code, out, said = self._cluster.mon_command(order, b"")
+        return self.order({"prefix": "df", "detail": "detail"})
+
+    def order(self, words: dict[str, str]) -> dict[str, Any]:
+        """What the monitors answer to a command of theirs, which only looks."""
+        code, out, said = self._cluster.mon_command(json.dumps({**words, "format": "json"}), b"")
         if code:
             raise OSError(-code, said)
         found: dict[str, Any] = json.loads(out)

@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 #: The interpreter that has the bindings: they come with the distribution.
 _PYTHON = "/usr/bin/python3"
 #: What only looks: asked once more when the program at the other end dies, as librbd makes it die now and then.
-_LOOKS = {"figures", "read", "entries", "names", "look", "children", "trash", "digest", "used", "owner"}
+_LOOKS = frozenset(
+    "figures read entries names number look children trash label digest used"
+    " owner survey standing discarded".split()
+)
+#: What changes no volume.
+_QUIET = _LOOKS | {"write_entry", "adopt", "unlock", "check"}
 #: Seconds between two questions whether our own caller is still there.
 _LOOK = 0.5
+#: Seconds for which what was seen of a volume counts, while we change nothing of it.
+_MOMENT = 1.0
 #: A holder of a lock that gives no sign of life for so many seconds is dead.
 _LEASE = 30.0
 #: The same by the clocks of two hosts, which may differ: for those who cannot stay and watch.
 _LONG_DEAD = 300
+#: A program that waits for its first connection.
+_ready: list[Child] = []
 
 
 class Cluster:
@@ -49,6 +58,7 @@ class Cluster:
         self._address = ""
         self._gone = ""
         self._held: dict[tuple[str, str], tuple[str, bool]] = {}
+        self._seen: dict[tuple[str, str], tuple[float, dict[str, Any] | None]] = {}
 
     # ---------------------------------------------------------------- calls
 
@@ -57,6 +67,8 @@ class Cluster:
 
         :raises TimeoutError: the cluster does not answer.
         """
+        if operation not in _QUIET:
+            self._overlook(values)
         try:
             try:
                 return self._ask(operation, values)
@@ -99,9 +111,7 @@ class Cluster:
         if self._child is not None:
             return
         dead, self._address = self._address, ""
-        # it dies with us at once, whatever it is about
-        self._child = Child(["setpriv", "--pdeathsig", "KILL", "--", _PYTHON, "-I", "-c", program()])
-        os.set_blocking(self._child.stdin, False)
+        self._child = _ready.pop() if _ready else _started()
         self._buffer = b""
         self._send(dumps({"access": vars(self._access), "limit": self._stall}) + b"\n")
         try:
@@ -256,7 +266,38 @@ class Cluster:
     def look(self, pool: str, name: str) -> dict[str, Any] | None:
         """A volume (:meth:`.volumes.Volumes.look`); None when it is not there."""
         found: dict[str, Any] | None = self.ask("look", pool=pool, name=name)
+        self._seen[(pool, name)] = (time.monotonic(), found)
         return found
+
+    def seen(self, pool: str, name: str) -> dict[str, Any] | None:
+        """What :meth:`look` said a moment ago, if we changed nothing of the volume since; else what it says now.
+
+        To open volumes is most of what a short action does. Whoever waits for others has to look.
+        """
+        when, found = self._seen.get((pool, name), (-_MOMENT, None))
+        return found if time.monotonic() - when < _MOMENT else self.look(pool, name)
+
+    def _overlook(self, values: dict[str, Any]) -> None:
+        """Forget what was seen of volumes that are going to change, and of those that stand on them."""
+        pool, to = values.get("pool"), (values.get("to_pool"), values.get("to_name"))
+        changed = {(pool, values.get("name")), (pool, values.get("new")), to}
+        for key, (_when, volume) in list(self._seen.items()):
+            below = volume["parent"] if volume else None
+            if "name" not in values or key in changed or (below and (below["pool"], below["name"]) in changed):
+                del self._seen[key]
+
+
+def prepare() -> None:
+    """Start the program before it is known which cluster it will talk to. It ends with this process."""
+    if not _ready:
+        _ready.append(_started())
+
+
+def _started() -> Child:
+    # it dies with us at once, whatever it is about
+    child = Child(["setpriv", "--pdeathsig", "KILL", "--", _PYTHON, "-I", "-c", program()])
+    os.set_blocking(child.stdin, False)
+    return child
 
 
 def datastore_of(pool: str) -> str:

@@ -225,47 +225,31 @@ class Content:
         With the feature fast-diff that is read from the volume's map. What is gone meanwhile is left out.
         """
         found: dict[str, int] = {}
-        waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name in names:
-            waiting.put(name)
-        trouble: list[BaseException] = []
 
-        def work() -> None:
-            while not trouble:
-                try:
-                    name = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                try:
-                    found[name] = self._count(pool, name)
-                except self._volumes.rbd.ImageNotFound:
-                    continue
-                except BaseException as error:
-                    trouble.append(error)
-                self._volumes.passed(len(found), len(names))
+        def count(name: str) -> None:
+            with self._volumes.open(pool, name, read_only=True) as image:
+                found[name] = counted(image)
 
-        workers = [threading.Thread(target=work) for _one in range(min(8, len(names)))]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        if trouble:
-            raise trouble[0]
+        self._volumes.each(names, count)
         return found
 
-    def _count(self, pool: str, name: str) -> int:
-        total = 0
 
-        def extent(_offset: int, length: int, exists: bool) -> None:
-            nonlocal total
-            total += length if exists else 0
+def counted(image: Any, since: str | None = None) -> int:
+    """Bytes of the objects that an open volume, or its snapshot, has of its own.
 
-        with self._volumes.open(pool, name, read_only=True) as image:
-            try:
-                image.diff_iterate(0, image.size(), None, extent, include_parent=False, whole_object=True)
-            except TypeError:
-                image.diff_iterate(0, image.size(), None, extent, False, True)
-        return total
+    :param since: only what came after this snapshot counts.
+    """
+    total = 0
+
+    def extent(_offset: int, length: int, exists: bool) -> None:
+        nonlocal total
+        total += length if exists else 0
+
+    try:
+        image.diff_iterate(0, image.size(), since, extent, include_parent=False, whole_object=True)
+    except TypeError:
+        image.diff_iterate(0, image.size(), since, extent, False, True)
+    return total
 
 
 def _stretches(handle: int, size: int) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ import time
 from .beds import Cluster
 from .content import Content
 from .diffs import Diffs
+from .survey import Survey
 from .volumes import Volumes
 
 TYPE_CHECKING = False
@@ -80,6 +81,13 @@ class Door:
 def main() -> None:
     """Connect, then do what is asked for until the other end closes."""
     door = Door()
+    try:
+        # what is imported takes as long as the rest; who started us does not know yet whom we shall talk to
+        import rados  # noqa: F401
+        import rbd  # noqa: F401
+    except ImportError:
+        # the connection says so
+        pass
     first, _data = door.order()
     try:
         cluster = Cluster(first["access"], first["limit"])
@@ -104,16 +112,23 @@ def main() -> None:
 #: What may be asked for, by whom it is done.
 OPERATIONS = {
     "cluster": "figures fence read entries write_entry lock adopt unlock",
-    "volumes": "names look children trash create clone rename remove resize flatten discard restore label"
+    "volumes": "names number look children trash create clone rename remove resize flatten discard restore label"
     " set_label snapshot protect forget",
     "content": "begin write check finish leave fill copy export digest used",
     "diffs": "note own owner pick",
+    "survey": "survey standing discarded purge",
 }
 
 
 def _operations(cluster: Cluster, door: Door) -> dict[str, Callable[..., Any]]:
     volumes = Volumes(cluster, door.passed)
-    doers = {"cluster": cluster, "volumes": volumes, "content": Content(volumes), "diffs": Diffs(volumes)}
+    doers = {
+        "cluster": cluster,
+        "volumes": volumes,
+        "content": Content(volumes),
+        "diffs": Diffs(volumes),
+        "survey": Survey(volumes),
+    }
     return {name: getattr(doers[doer], name) for doer, names in OPERATIONS.items() for name in names.split()}
 
 

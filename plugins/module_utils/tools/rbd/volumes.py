@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import errno
+import queue
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
     Passed = Callable[[int, int], object]
 
 _TRASH_USER = 0
+#: Volumes that are looked at at once.
+_AT_ONCE = 8
 #: The volume's own note of what it was made for.
 _LABEL = "one_storage.image"
+#: More bytes than an id has.
+_ID = 256
 
 
 class Volumes:
@@ -36,11 +42,58 @@ class Volumes:
         """An open volume, to be closed."""
         return self.rbd.Image(self.cluster.pool(pool), name, snapshot=snapshot or None, read_only=read_only)
 
+    def each(self, names: list[str], task: Callable[[str], None]) -> None:
+        """Do something for each of many volumes, some at a time; what is gone meanwhile is left out."""
+        waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for name in names:
+            waiting.put(name)
+        trouble: list[BaseException] = []
+
+        def work() -> None:
+            while not trouble:
+                try:
+                    name = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    task(name)
+                except self.rbd.ImageNotFound:
+                    continue
+                except BaseException as error:
+                    trouble.append(error)
+                self.passed(len(names) - waiting.qsize(), len(names))
+
+        workers = [threading.Thread(target=work) for _one in range(min(_AT_ONCE, len(names)))]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if trouble:
+            raise trouble[0]
+
     # ---------------------------------------------------------------- looking
 
     def names(self, pool: str) -> list[str]:
         """The volumes of a pool."""
         return sorted(self.rbd.RBD().list(self.cluster.pool(pool)))
+
+    def number(self, pool: str, name: str) -> str:
+        """By what a volume is known whatever its name; empty when it is not there. It is not opened for that.
+
+        Its id, which stands, behind four bytes for its length, in an object that its name gives the name to. One of
+        format 1 has no id, but a name of its objects that no other volume has.
+        """
+        objects = self.cluster.pool(pool)
+        try:
+            return str(objects.read(f"rbd_id.{name}", _ID)[4:], "utf-8")
+        except self.cluster.rados.ObjectNotFound:
+            pass
+        try:
+            objects.stat(f"{name}.rbd")
+        except self.cluster.rados.ObjectNotFound:
+            return ""
+        found = self.look(pool, name)
+        return str(found["id"]) if found else ""
 
     def look(self, pool: str, name: str) -> dict[str, Any] | None:
         """A volume; None when it is not there.
@@ -54,31 +107,35 @@ class Volumes:
         except self.rbd.ImageNotFound:
             return None
         with image:
-            old = bool(image.old_format())
-            snapshots = sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
-            return {
-                # one of format 1 has no id, but a name of its objects that no other volume has
-                "id": image.block_name_prefix() if old else image.id(),
-                "size": image.size(),
-                "format": 1 if old else 2,
-                "data_pool": "" if old else self._data_pool(image),
-                "parent": self._parent(image),
-                "snapshots": [
-                    {
-                        "name": snapshot["name"],
-                        "size": snapshot["size"],
-                        "protected": bool(not old and image.is_protected_snap(snapshot["name"])),
-                    }
-                    for snapshot in snapshots
-                    # what the trash keeps for clones, and what mirroring keeps, is nobody's to use
-                    if snapshot.get("namespace", 0) == 0
-                ],
-                "watchers": [
-                    watcher["addr"]
-                    for watcher in ([] if old else image.watchers_list())
-                    if watcher["addr"] != self.cluster.address
-                ],
-            }
+            return self.told(image)
+
+    def told(self, image: Any) -> dict[str, Any]:
+        """What :meth:`look` tells, of an open volume."""
+        old = bool(image.old_format())
+        snapshots = sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
+        return {
+            # one of format 1 has no id, but a name of its objects that no other volume has
+            "id": image.block_name_prefix() if old else image.id(),
+            "size": image.size(),
+            "format": 1 if old else 2,
+            "data_pool": "" if old else self._data_pool(image),
+            "parent": self._parent(image),
+            "snapshots": [
+                {
+                    "name": snapshot["name"],
+                    "size": snapshot["size"],
+                    "protected": bool(not old and image.is_protected_snap(snapshot["name"])),
+                }
+                for snapshot in snapshots
+                # what the trash keeps for clones, and what mirroring keeps, is nobody's to use
+                if snapshot.get("namespace", 0) == 0
+            ],
+            "watchers": [
+                watcher["addr"]
+                for watcher in ([] if old else image.watchers_list())
+                if watcher["addr"] != self.cluster.address
+            ],
+        }
 
     def _data_pool(self, image: Any) -> str:
         found = image.data_pool_id()
@@ -172,24 +229,29 @@ class Volumes:
 
     # ---------------------------------------------------------------- snapshots
 
-    def snapshot(self, pool: str, name: str, snapshot: str) -> None:
-        """Take a snapshot; fine when it is there."""
+    def snapshot(self, pool: str, name: str, snapshot: str, protect: bool = False) -> None:
+        """Take a snapshot, and protect it; fine when it is there."""
         with self.open(pool, name) as image:
             try:
                 image.create_snap(snapshot)
             except self.rbd.ImageExists:
                 pass
+            if protect:
+                self._protect(image, snapshot)
 
     def protect(self, pool: str, name: str, snapshot: str) -> None:
         """Protect a snapshot, so that it can be cloned and is not removed."""
         with self.open(pool, name) as image:
-            if not image.is_protected_snap(snapshot):
-                try:
-                    image.protect_snap(snapshot)
-                except self.rbd.ImageBusy:
-                    # somebody else did in this moment
-                    if not image.is_protected_snap(snapshot):
-                        raise
+            self._protect(image, snapshot)
+
+    def _protect(self, image: Any, snapshot: str) -> None:
+        if not image.is_protected_snap(snapshot):
+            try:
+                image.protect_snap(snapshot)
+            except self.rbd.ImageBusy:
+                # somebody else did in this moment
+                if not image.is_protected_snap(snapshot):
+                    raise
 
     def forget(self, pool: str, name: str, snapshot: str) -> None:
         """Remove a snapshot, protected or not; fine when it is gone. One that has clones stays, which is an error."""
