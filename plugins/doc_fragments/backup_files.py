@@ -33,4 +33,19 @@ options:
         operations share one slice of systemd, which is named after it.
     type: int
     default: -1
+  backup_format:
+    description:
+      - The form of the chain that goes on, as OpenNebula has it in the backup's image (C(FORMAT)). With V(rbd) stock's
+        older drivers began it, and its files are those of C(rbd export); the increment will be, too. Only volumes of
+        Ceph have such chains, and one that begins has not.
+    type: str
+    choices: [raw, rbd]
+    default: raw
+  chain_disks:
+    description:
+      - Ids of the disks that such a chain has already. One that is not among them gets a file that stands alone.
+        When the list is empty, all of them are taken to be in it.
+    type: list
+    elements: str
+    default: []
 """

@@ -162,6 +162,8 @@ _BACKUP_FILES: Spec = {
     "tpm": _text(""),
     "vtpm_setup": _text("/var/tmp/one/vmm/kvm/vtpm_setup"),
     "backup_datastore_id": _number(-1),
+    "backup_format": _text("raw", choices=["raw", "rbd"]),
+    "chain_disks": _list(),
 }
 #: The guest that writes to these disks.
 _BACKUP_GUEST: Spec = {

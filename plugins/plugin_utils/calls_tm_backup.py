@@ -76,7 +76,7 @@ def backup(action: str, given: list[str], volumes: bool = False) -> Call:
             options["failed"] = text(machine, "BACKUP_RESULT").strip().upper() == "FAILURE"
             return options
         if volumes:
-            _refuse_old_form(context, machine)
+            options.update(_form(context, machine))
         options.update(_beforehand(context, machine, document, action))
         from .running import note
 
@@ -166,18 +166,18 @@ def volume_options(context: Context, machine: _Element, place: Place, wanted: li
     return {**reached, "disks": formats, "images": images, "persistent": persistent}
 
 
-def _refuse_old_form(context: Context, machine: _Element) -> None:
-    """Chains that old drivers of stock began have files as ``rbd export`` makes them, and qcow2 files cannot follow
-    (contract-tm 8.2)."""
+def _form(context: Context, machine: _Element) -> dict[str, Any]:
+    """The form of the chain that goes on, and the disks that it has: those that old drivers of stock began have files
+    as rbd exports them (contract-tm 8.2)."""
     backups = [text(node, ".").strip() for node in machine.findall("BACKUPS/BACKUP_IDS/ID")]
     goes_on = config_of(machine, "MODE") == "INCREMENT" and number(machine, _LAST, -1) >= 0
     if not (goes_on and backups and is_number(backups[-1])):
-        return
-    if text(context.oned.image(int(backups[-1])), "FORMAT").strip().lower() == "rbd":
-        raise Refused(
-            f"The chain of backup {backups[-1]} has files of the old form (FORMAT=rbd), and cannot go on",
-            todo="begin a new one: onevm backup --reset",
-        )
+        return {}
+    image = context.oned.image(int(backups[-1]))
+    if text(image, "FORMAT").strip().lower() != "rbd":
+        return {}
+    known = [text(node, ".").strip() for node in image.findall("BACKUP_DISK_IDS/ID")]
+    return {"backup_format": "rbd", "chain_disks": known}
 
 
 def _refuse_snapshots(machine: _Element, vm: int, disk: int) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from ..steps.base import LEAD
 from ..steps.claim import Claim
+from ..tools.exports import CHAIN, CHANGES
+from ..tools.exports import FULL as WHOLE
 from ..tools.rbd import volume_of
 from .ceph_disks import disk_volume
 from .ceph_images import claim_of
-from .vm_backup import Backup, BackupDisk, DiskRules, disks_of
+from .vm_backup import Backup, BackupDisk, DiskRules, disks_of, is_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +20,35 @@ if TYPE_CHECKING:
 
     from .base import Reply, Request
 
-#: The snapshot of a backup that no increment follows, and what begins the names of those of chains (contract-tm 6.6).
+#: The snapshot of a backup that no increment follows (contract-tm 6.6).
 FULL = "one_backup"
-CHAIN = FULL + "_"
 
 
 class CephBackup(Backup):
-    """What an action's options say of a backup of volumes, checked."""
+    """What an action's options say of a backup of volumes, checked.
+
+    :ivar exported: whether its files are those of ``rbd export``, as in the chain that it goes on with.
+    """
+
+    forms = ("raw", "rbd")
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options, True)
         self._options = options
+        known = options.get("chain_disks") or []
+        #: Disks that the chain has already; None where that is not known.
+        self._known = {int(number) for number in known if is_number(number)} if known else None
+        # a chain that begins never has such files
+        self.exported = self.parent >= 0 and options.get("backup_format") == "rbd"
+
+    def goes_on_from(self, disk: BackupDisk) -> str:
+        """The snapshot that a file in the old form names as the one before; empty for the first file of its disk."""
+        return self.before if self._known is None or disk.id in self._known else ""
+
+    def file_of(self, disk: BackupDisk) -> str:
+        if not self.exported:
+            return super().file_of(disk)
+        return f"disk.{disk.id}.{self.number}{CHANGES}" if self.goes_on_from(disk) else f"disk.{disk.id}{WHOLE}"
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
         return disks_of(options, self.directory, in_place, VOLUMES)

@@ -10,16 +10,20 @@ heard or not, the next call finds the one that oned's LAST_INCREMENT_ID names.
 
 What changed cannot be told of a disk that is new, or that was reverted or restored. Its increment has the whole disk
 then, zeros as zeros.
+
+A chain that stock began in its old form (FORMAT=rbd) goes on in it: its files are differences as rbd exports them, so
+that stock's drivers can restore the whole chain as well.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..steps.volume_backup import BringVolume, LiveSnapshots, NoteChanges
+from ..steps.volume_backup import BringExport, BringVolume, LiveSnapshots, NoteChanges
 from ..steps.volume_snapshots import ForgetSnapshot, ReleaseBase, SnapshotVolume
+from ..tools.exports import CHAIN
 from .base import Answer, Plan
-from .ceph_backup import CHAIN, FULL
+from .ceph_backup import FULL
 from .ceph_disks import closed
 from .ceph_images import family, needed, needs_format_2
 from .vm_backup_off import answer, cleared, finished, look_for_room, pace
@@ -98,12 +102,15 @@ def planned(request: Request, backup: CephBackup, taken: list[Step]) -> Plan:
             request.site.warn(f"Increment {backup.number} has all of disk {disk.id}, as {why}")
             before = ""
         file, size, noted = backup.file_of(disk), int(volume["size"]), os.path.join(shop, f"changes.{disk.id}")
-        told[file] = {"format": "qcow2", "virtual_size": size}
+        told[file] = {"format": "rbd" if backup.exported else "qcow2", "virtual_size": size}
         alone = backup.parent < 0
         owner = backup.vm if backup.chain else -1
         notes.append(NoteChanges(pool, name, backup.snapshot, before, not (before or alone), noted, owner))
         made = os.path.join(part, file)
-        copies.append(BringVolume(pool, name, backup.snapshot, size, noted, made, alone, pace(request)))
+        if backup.exported:
+            copies.append(BringExport(pool, name, backup.snapshot, backup.goes_on_from(disk), noted, made))
+        else:
+            copies.append(BringVolume(pool, name, backup.snapshot, size, noted, made, alone, pace(request)))
     # what is brought lies there twice for a while, as a raw file and in the backup
     room = look_for_room(request, backup, 0, [item["virtual_size"] for item in told.values()], [*notes, *notes])
     return Plan([*stale, *taken, *notes, room, *copies, *finished(request, backup, part, told, []), *ends])

@@ -120,11 +120,6 @@ class Imports(FsImages):
         from ..tools.sources import local_path, scheme_of
 
         source = str(request["source"])
-        if source.partition("://")[0].endswith("+rbd"):
-            raise Refused(
-                f"{one_line(source, 120)} is the backup of a Ceph volume in stock's old form, which is not read",
-                todo="restore it with stock's drivers, to a Ceph datastore",
-            )
         if request.options.get("feed"):
             # it was held against the directories where it is read
             return source

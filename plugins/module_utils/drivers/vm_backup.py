@@ -114,13 +114,16 @@ class Backup:
     :ivar number: the increment that is being made, 0 for a full backup; :ivar parent: the one before it, -1 for none.
     :ivar chain: ``cbt`` or ``snapshot``, the way in which later increments learn what changed; empty for a full backup
         that none follow.
+    :cvar forms: what its files may be, as oned says it by FORMAT.
     """
+
+    forms: tuple[str, ...] = ("raw",)
 
     def __init__(self, options: dict[str, Any], in_place: bool) -> None:
         self.datastore = clean_path(options["datastore"], "datastore")
         self.directory = inside(clean_path(options["path"], "path"), self.datastore, "path")
         name = base(self.directory)
-        if parent(self.directory) != self.datastore or not _is_number(name):
+        if parent(self.directory) != self.datastore or not is_number(name):
             raise BadCall(f"{self.directory} is not a VM's directory of {self.datastore}")
         self.vm = int(name)
         self.key = "vm-" + name
@@ -134,6 +137,9 @@ class Backup:
             raise BadCall(f"{last} is not the number of an increment: it must be -1, for none, or more")
         self.parent = last if self.chain else -1
         self.number = self.parent + 1
+        form = options.get("backup_format") or self.forms[0]
+        if form not in self.forms:
+            raise BadCall(f"The chain has backup_format={one_line(form, 40)}, which only disks that are volumes have")
         self.disks = self.disks_of(options, in_place)
 
     def disks_of(self, options: dict[str, Any], in_place: bool) -> list[BackupDisk]:
@@ -151,7 +157,7 @@ class Backup:
     def is_mark(self, name: str) -> bool:
         """Whether a bitmap is one of backups, of this VM or of one that had the image before."""
         words = name.split("-")
-        return len(words) == 3 and words[0] == "one" and all(_is_number(word) for word in words[1:])
+        return len(words) == 3 and words[0] == "one" and all(is_number(word) for word in words[1:])
 
     def stack(self, request: Request, disk: BackupDisk) -> Stack:
         """What a disk is made of."""
@@ -220,10 +226,11 @@ def by_disk(items: list[str], option: str, what: str) -> dict[int, str]:
 
 
 def _disk_id(text: str, option: str) -> int:
-    if not _is_number(text):
+    if not is_number(text):
         raise BadCall(f"'{one_line(text, 40)}' of {option} is not the id of a disk")
     return int(text)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is the id of a disk, or of a VM."""
     return text.isascii() and text.isdigit() and len(text) <= 9

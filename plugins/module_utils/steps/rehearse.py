@@ -89,7 +89,7 @@ class RehearseRestore(Store):
         from ..tools import image_header, stack
 
         name = os.path.basename(self.url)
-        if name == manifests.TPM or self.url.partition("://")[0].endswith("+rbd"):
+        if name == manifests.TPM:
             return
         host = site.host(self.where)
         if not stack.alone(host, part):

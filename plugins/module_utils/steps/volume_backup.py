@@ -94,6 +94,46 @@ class BringVolume(VolumeStep):
                 os.unlink(raw)
 
 
+class BringExport(VolumeStep):
+    """Write what was noted of a volume's snapshot as rbd exports it, for a chain in stock's old form (contract-tm 8.4).
+
+    The data comes into a raw file first, as in :class:`BringVolume`.
+
+    :param before: the snapshot that the file goes on from; empty for a whole image.
+    :param parts: where it is noted.
+    """
+
+    kind: ClassVar[str] = "bring-export"
+
+    def __init__(self, pool: str, name: str, snapshot: str, before: str, parts: str, part: str) -> None:
+        super().__init__(pool, name)
+        self.snapshot = snapshot
+        self.before = before
+        self.parts = parts
+        self.part = part
+
+    def words(self) -> str:
+        return f"write {self.shown(self.snapshot)} to {os.path.basename(self.part)}"
+
+    def do(self, site: Site) -> None:
+        from ..tools import changes, exports_write
+
+        raw = self.parts + ".raw"
+        site.host(self.where).make_directory(os.path.dirname(self.part))
+        with open(self.parts, encoding="ascii") as file:
+            noted = changes.load(file.read())
+        try:
+            with site.growing(self.where, raw, self.words(), changes.size_of(noted)):
+                self.ask(site, "pick", snapshot=self.snapshot, parts=self.parts, path=raw)
+            if self.before:
+                exports_write.changes(raw, self.part, self.before, self.snapshot, noted)
+            else:
+                exports_write.full(raw, self.part, self.snapshot)
+        finally:
+            if os.path.exists(raw):
+                os.unlink(raw)
+
+
 class LiveSnapshots(Step):
     """Take a snapshot of each volume of a running guest, all at one moment, at which the guest is held.
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 MANIFEST = "manifest.json"
+VM_XML = "vm.xml"
 CHUNK = 1 << 20
 _MANIFEST_BYTES = 1 << 20
+_DOCUMENT_BYTES = 8 << 20
 #: Seconds between two tries at a repository that somebody else has locked.
 _PAUSE = 2.0
 #: Every so many tries locks of dead processes are taken off.
@@ -103,14 +105,31 @@ class Folder:
 
     def manifest(self, ref: str, paths: list[str]) -> str | None:
         """The text of a reference's manifest; None when it has none."""
+        data = self._small(ref, paths, MANIFEST, _MANIFEST_BYTES)
+        return None if data is None else data.decode("utf-8", "replace")
+
+    def is_of_chain(self, ref: str) -> bool:
+        """Whether a backup is an increment, the first one too: its VM's document says so (contract-tm 8.1)."""
+        from base64 import b64decode
+
+        data = self._small(ref, self.listed(ref), VM_XML, _DOCUMENT_BYTES) or b""
+        try:
+            words = b64decode(b"".join(data.split()))
+        except ValueError:
+            return False
+        mode = words.partition(b"<BACKUP_CONFIG>")[2].partition(b"</BACKUP_CONFIG>")[0].partition(b"<MODE>")[2]
+        return mode.partition(b"</MODE>")[0].replace(b"<![CDATA[", b"").replace(b"]]>", b"").strip() == b"INCREMENT"
+
+    def _small(self, ref: str, paths: list[str], name: str, most: int) -> bytes | None:
+        """The content of a small file, no more of it than a little over *most*; None when it is not there."""
         for path in paths:
-            if os.path.basename(path) == MANIFEST:
+            if os.path.basename(path) == name:
                 data = b""
                 for chunk in self.chunks(File(ref, path, 0)):
                     data += chunk
-                    if len(data) > _MANIFEST_BYTES:
+                    if len(data) > most:
                         break
-                return data.decode("utf-8", "replace")
+                return data
         return None
 
     def size(self, _ref: str, path: str) -> int:

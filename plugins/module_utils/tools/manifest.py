@@ -147,10 +147,14 @@ def describe(path: str, image_format: str = "", virtual_size: int = 0) -> dict[s
 def _header(path: str, size: int) -> tuple[str, int]:
     """Format and virtual size of a disk's file. A guest may have written a header into a raw disk, but the files of a
     backup are qcow2, or what ``rbd export`` makes (contract-ds 10.1)."""
-    from . import image_header
+    from . import exports, image_header
 
-    if path.endswith((".rbd2", ".rbdiff")):
-        return "rbd", size
+    if exports.is_export(path):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return "rbd", exports.size_of(iter(lambda: file.read(1 << 20), b""))
+        except exports.Malformed as error:
+            raise Corrupt(f"The backup's file {path} is damaged: {error}") from None
     with open(path, "rb") as file:
         head = file.read(image_header.HEAD_BYTES)
     found = image_header.format_of(head)

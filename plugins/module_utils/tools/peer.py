@@ -28,14 +28,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import flow, kept_files, landing, pace, peer_main, relay, restic_words, retrieval, scratch, stream  # noqa: F401
+    from . import (  # noqa: F401
+        exports,
+        flow,
+        kept_files,
+        landing,
+        pace,
+        peer_main,
+        relay,
+        restic_words,
+        retrieval,
+        scratch,
+        stream,
+    )
 
 #: Sources of a peer that answers calls, each after those it imports.
 _CALLS = ("codec", "wire", "command", "files", "copying", "hidden", "locks", "sweeping", "host", "digest")
 #: And what it needs beside them to send and take files.
 _STREAMS = ("pace", "flow", "stream", "landing")
 #: And of one that reads a file of a backup.
-_RETRIEVAL = ("relay", "restic_words", "kept_files", "scratch", "retrieval")
+_RETRIEVAL = ("relay", "restic_words", "kept_files", "scratch", "exports", "retrieval")
 #: Up to so many bytes travel with the calls; a context image does.
 _SMALL = 2 << 20
 

@@ -10,6 +10,10 @@ file is named without anything being written into it, so that several can read a
 What it was asked for, passwords among it, comes over stdin with the program. When the other end of stdin goes away, the
 work ends and the scratch folder goes; that of one that was killed is removed by the next one.
 
+A chain in stock's old form, as rbd exports it, becomes a qcow2 image as well, so that whoever reads it needs to know
+nothing of it. Stock hands on a packed tar of its files (contract-ds 11.9), which only its own driver for Ceph can use;
+that one takes an image in qcow2 too.
+
 Standard library and what is sent along only.
 """
 
@@ -18,12 +22,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import time
 from _thread import allocate_lock
 
+from . import exports
 from .codec import dumps
 from .command import run, stop_work
-from .kept_files import CHUNK, Trouble, chunks_of, open_store
+from .kept_files import Trouble, chunks_of, open_store
 from .relay import Feeder
 from .scratch import Scratch
 from .wire import Lifeline, Wire
@@ -94,12 +98,13 @@ class _Work:
         }
         if not files:
             raise Trouble("missing", f"{self.order['name']} is not in the repository")
-        if files[0].name.endswith((".rbd2", ".rbdiff")):
-            return head, self._archive(files)
-        if len(files) == 1:
+        old = [exports.is_export(file.name) for file in files]
+        if any(old) and not all(old):
+            raise Trouble("corrupt", f"{self.order['name']} has files of two forms, which do not stand on each other")
+        if len(files) == 1 and not any(old):
             head["length"] = files[0].size
             return head, self.store.chunks(files[0])
-        image = self._merged(files)
+        image = self._exported(files) if any(old) else self._merged(files)
         # now their digests are known
         head["files"] = [file.record() for file in files]
         head["length"] = os.stat(image).st_size
@@ -127,28 +132,49 @@ class _Work:
                 os.unlink(path)
         return image
 
-    def _archive(self, files: list[File]) -> Iterator[bytes]:
-        """A chain of Ceph's differences as stock hands it on: a packed tar of all of them (contract-ds 11.9)."""
-        import zlib
+    def _exported(self, files: list[File]) -> str:
+        """A chain of files as rbd exports them, as one image in the scratch folder."""
+        folder = self._folder(2 * sum(file.size for file in files))
+        raw, image = os.path.join(folder, "raw"), os.path.join(folder, "image")
+        laid = exports.Laid(raw)
+        try:
+            for file in files:
+                wanted = exports.wanted_of(self._number_of(file)) if self._goes_on(files) else ""
+                self._lay(laid, file, wanted)
+        finally:
+            laid.close()
+        argv = ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, image]
+        _checked(argv, self.order["patience"], f"put {self.order['name']} together")
+        os.unlink(raw)
+        return image
 
-        packing = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        for data in self._members(files):
-            for start in range(0, len(data), CHUNK):
-                packed = packing.compress(data[start : start + CHUNK])
-                if packed:
-                    yield packed
-        yield packing.flush()
+    def _lay(self, laid: exports.Laid, file: File, wanted: str) -> None:
+        """Go on with a file; its digest is known then."""
+        import hashlib
 
-    def _members(self, files: list[File]) -> Iterator[bytes]:
-        import tarfile
+        taken = hashlib.sha256()
 
-        for file in files:
-            entry = tarfile.TarInfo(file.name)
-            entry.size, entry.mtime = file.size, int(time.time())
-            yield entry.tobuf(tarfile.GNU_FORMAT)
-            yield from self.store.chunks(file)
-            yield bytes(-file.size % tarfile.BLOCKSIZE)
-        yield bytes(2 * tarfile.BLOCKSIZE)
+        def passing() -> Iterator[bytes]:
+            for data in self.store.chunks(file):
+                taken.update(data)
+                yield data
+
+        try:
+            laid.add(passing(), wanted)
+        except exports.Malformed as error:
+            what = f"The backup's file {file.name} of {file.ref}"
+            raise Trouble("corrupt", f"{what} cannot be put together with the others: {error}") from None
+        file.sha256 = taken.hexdigest()
+
+    def _number_of(self, file: File) -> int:
+        return int(next(number for number, ref in self.order["chain"] if ref == file.ref))
+
+    def _goes_on(self, files: list[File]) -> bool:
+        """Whether increments follow, or will: then the first file is of the moment of its snapshot.
+
+        Of a full backup a snapshot of that name would be one that an older chain left.
+        """
+        return len(self.order["chain"]) > 1 or self.store.is_of_chain(files[0].ref)
 
     def _folder(self, size: int) -> str:
         scratch = self._scratch

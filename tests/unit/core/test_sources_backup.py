@@ -190,24 +190,6 @@ def test_several_read_at_once(rsync: Rsync) -> None:
     assert os.listdir(rsync.scratch) == []
 
 
-def test_ceph_s_differences_are_handed_on_packed(rsync: Rsync) -> None:
-    import io
-    import tarfile
-
-    rsync.write(0)
-    for number, name in enumerate(("disk.0.rbd2", "disk.0.1.rbdiff", "disk.0.2.rbdiff")):
-        rsync.backup(described=False)
-        (rsync.base / "5" / rsync.chain[number][1] / name).write_bytes(name.encode() * 1000)
-        (rsync.base / "5" / rsync.chain[number][1] / f"disk.0.{number}").unlink()
-    url = rsync.url(0).replace("rsync://", "rsync+rbd://") + ".rbdiff"
-    data, _warning = fetched(rsync, url)
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-        assert archive.getnames() == ["disk.0.rbd2", "disk.0.1.rbdiff", "disk.0.2.rbdiff"]
-        for entry in archive.getmembers():
-            content = archive.extractfile(entry)
-            assert content is not None and content.read() == entry.name.encode() * 1000
-
-
 # ---------------------------------------------------------------- faults
 
 

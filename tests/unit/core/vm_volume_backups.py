@@ -154,6 +154,10 @@ class Backed:
             made.take(number, folder)
         return made
 
+    def url_of(self, stored: Stored, number: int, upto: int) -> str:
+        """The source of a disk at an increment."""
+        return stored.url(number, upto)
+
     def restore_options(self, stored: Stored, upto: int = -1, **more: Any) -> dict[str, Any]:
         """Options of a restore in place of all disks."""
         given = {
@@ -162,7 +166,7 @@ class Backed:
             "images": [f"{number}:{IMAGES[number]}" for number in self.numbers if number in IMAGES],
             "persistent": ["1"] if 1 in self.numbers else [],
             "sizes": [f"{number}:6" for number in self.numbers],
-            "sources": [f"{number}:{stored.url(number, upto)}" for number in self.numbers],
+            "sources": [f"{number}:{self.url_of(stored, number, upto)}" for number in self.numbers],
             **stored.options(),
             **more,
         }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils import _actions, _options
-from plugins.module_utils._errors import BadCall, Refused, StorageError, Unsupported
+from plugins.module_utils._errors import BadCall, StorageError, Unsupported
 from plugins.plugin_utils import calls_tm
 from tests.unit.door.support import Documents, complete
 from tests.unit.door.test_calls_ds import stdin
@@ -45,11 +45,13 @@ def document(last: int = 2, mad: str = "ceph", user: str = "libvirt", more: str 
     return VM.format(last=last, mad=mad, user=user, more=more).encode()
 
 
-def called(action: str, data: bytes, image_format: str = "raw") -> tuple[dict[str, Any], dict[str, str]]:
+def called(
+    action: str, data: bytes, image_format: str = "raw", more: str = ""
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Options and hosts of a call."""
     with stdin(data):
         call = calls_tm.call(action, [DIRECTORY, "0:1:", "one-4", "-", "4", "105"], "ceph")
-        oned = Documents(image_9=f"<IMAGE><ID>9</ID><FORMAT>{image_format}</FORMAT></IMAGE>")
+        oned = Documents(image_9=f"<IMAGE><ID>9</ID><FORMAT>{image_format}</FORMAT>{more}</IMAGE>")
         found = complete(call, oned, False)
     _options.check("x", _actions.ACTIONS[f"tm_{action}"].options, {**found, "driver": "ceph"})
     return found, call.hosts
@@ -72,19 +74,21 @@ def test_the_bridge_leads_from_which_the_repository_takes_the_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "image_format", "error", "words"),
+    ("data", "error", "words"),
     [
-        (document(mad="qcow2"), "raw", Unsupported, "Disk 0 of VM 4 is kept by the driver qcow2, and is no volume"),
-        (document(user="other"), "raw", Unsupported, "Disk 1 of VM 4 lies in another cluster"),
-        (document(), "rbd", Refused, "The chain of backup 9 has files of the old form"),
-        (b"", "raw", BadCall, "document"),
+        (document(mad="qcow2"), Unsupported, "Disk 0 of VM 4 is kept by the driver qcow2, and is no volume"),
+        (document(user="other"), Unsupported, "Disk 1 of VM 4 lies in another cluster"),
+        (b"", BadCall, "document"),
     ],
 )
-def test_what_cannot_be_backed_up_is_told(
-    data: bytes, image_format: str, error: type[StorageError], words: str
-) -> None:
+def test_what_cannot_be_backed_up_is_told(data: bytes, error: type[StorageError], words: str) -> None:
     with pytest.raises(error, match=words):
-        called("prebackup", data, image_format)
-    if image_format == "rbd":
-        # a chain that begins anew asks nobody
-        called("prebackup", document(last=-1), image_format)
+        called("prebackup", data)
+
+
+def test_a_chain_that_stock_began_goes_on_in_its_form() -> None:
+    """What begins anew asks nobody, and has the form of today."""
+    found, _hosts = called("prebackup", document(), "rbd", "<BACKUP_DISK_IDS><ID>0</ID></BACKUP_DISK_IDS>")
+    assert (found["backup_format"], found["chain_disks"]) == ("rbd", ["0"])
+    for last, image_format in ((2, "raw"), (-1, "rbd")):
+        assert "backup_format" not in called("prebackup", document(last=last), image_format)[0]

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks out of backups: ``rsync://``, ``restic://``, and with ``+rbd`` those of Ceph (contract-ds 6.3, 11.9, 12.10).
+"""Disks out of backups: ``rsync://``, ``restic://``, and with ``+rbd`` those of Ceph in stock's old form (contract-ds
+6.3, 11.9, 12.10). What comes is qcow2 in any case (:mod:`..retrieval`).
 
 What is in the repository is held against the manifests of the chain: of a full backup while it passes, of a chain
 before the first byte of it is taken. A file that is not what was backed up is an error, never an image.
@@ -198,7 +199,7 @@ class BackupSource(RecordSource):
     def _compare(self, file: dict[str, Any], wanted: dict[str, Any], ref: str) -> None:
         if file["sha256"]:
             manifests.compare(file["name"], wanted, file["bytes"], file["sha256"], ref)
-        elif len(self.told["files"]) == 1 and not self.url.ceph:
+        elif len(self.told["files"]) == 1:
             # it is known when all of it has passed
             self._whole = {"name": file["name"], "wanted": wanted, "ref": ref}
 
