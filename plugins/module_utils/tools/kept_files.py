@@ -13,6 +13,7 @@ import time
 
 from .codec import loads
 from .command import SIGINT, holding, said, which
+from .files import remove_tree
 from .restic_words import kind_of, last_words
 
 TYPE_CHECKING = False
@@ -30,7 +31,12 @@ _PAUSE = 2.0
 #: Every so many tries locks of dead processes are taken off.
 _UNLOCK_EVERY = 5
 #: What restic's commands are for.
-_VERBS = {"ls": "list the backup", "dump": "read the backup", "unlock": "take old locks off"}
+_VERBS = {
+    "find": "list the backup",
+    "dump": "read the backup",
+    "restore": "read the backup",
+    "unlock": "take old locks off",
+}
 #: Seconds that restic has to give its lock back.
 _PATIENCE = 5
 
@@ -155,7 +161,12 @@ class Folder:
 
 
 class Restic(Folder):
-    """Files that restic keeps."""
+    """Files that restic keeps.
+
+    Each command of restic costs most of a second before it begins, as that makes passwords hard to guess. So one finds
+    the files of a whole chain, and one for each increment brings all that is needed of it; a full backup needs none to
+    find it when it is told where the file is, and has a manifest.
+    """
 
     is_remote = True
 
@@ -164,45 +175,113 @@ class Restic(Folder):
         self._command: list[str] = told["command"]
         self._environment = {**os.environ, "LC_ALL": "C", **told["environment"]}
         self._stdin: bytes = told["stdin"].encode()
+        #: Where the disk's file of the last increment is, in its snapshot.
+        self._path = str(told.get("path") or "")
         self._until = time.monotonic() + patience
-        self._sizes: dict[tuple[str, str], int] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._manifests: dict[str, str | None] = {}
+        self._later: set[str] = set()
+        self._sparse = True
         self._running: subprocess.Popen[bytes] | None = None
 
+    def find(self, chain: list[list[Any]], disk: str) -> tuple[list[File], dict[str, str | None]]:
+        """As for plain files; the manifests of files that are to be merged come with them, in :meth:`local`."""
+        if len(chain) > 1 or not self._is_described(chain[0][1]):
+            self._look([ref for _number, ref in chain], disk)
+        paths = [_file_of(self.listed(ref), disk, number) for number, ref in chain]
+        whole = [path for path in paths if path]
+        if disk != "tpm" and len(whole) > 1 and all(_is_plain(path) for path in whole):
+            self._later = {ref for (_number, ref), path in zip(chain, paths) if path}
+        files, self._manifests = super().find(chain, disk)
+        return files, self._manifests
+
+    def _is_described(self, ref: str) -> bool:
+        """Whether the manifest beside a file that we were told of says which files there are."""
+        folder = os.path.dirname(self._path)
+        if not folder:
+            return False
+        try:
+            text = self._small(ref, [os.path.join(folder, MANIFEST)], MANIFEST, _MANIFEST_BYTES) or b""
+            told = loads(text)["files"]
+            sizes = {os.path.join(folder, name): int(entry["bytes"]) for name, entry in told.items()}
+        except Trouble as trouble:
+            if "not found in snapshot" not in trouble.record["detail"]:
+                raise
+            return False
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # whoever asked will say what is wrong with it
+            return False
+        if self._path not in sizes:
+            return False
+        self._sizes[ref] = sizes
+        self._manifests[ref] = text.decode("utf-8", "replace")
+        return True
+
+    def _look(self, refs: list[str], disk: str) -> None:
+        """Find what may be needed of these snapshots."""
+        words = ["find", "--json", *(f"--snapshot={ref}" for ref in refs), f"disk.{disk}.*", MANIFEST, VM_XML]
+        for told in loads(b"".join(self._said(words))):
+            matches = [one for one in told["matches"] if one.get("type") == "file"]
+            for ref in refs:
+                if str(told["snapshot"]).startswith(ref):
+                    self._sizes[ref] = {str(one["path"]): int(one.get("size", 0)) for one in matches}
+
     def listed(self, ref: str) -> list[str]:
-        """Paths of the files of a snapshot, whose sizes are known then too."""
-        paths = []
-        for line in b"".join(self._said(["ls", "--json", "--quiet", ref])).splitlines():
-            told = loads(line)
-            if told.get("type") == "file":
-                paths.append(str(told["path"]))
-                self._sizes[(ref, paths[-1])] = int(told.get("size", 0))
-        return paths
+        """Paths of the files of a snapshot that may be needed, their sizes are known too."""
+        if ref not in self._sizes:
+            raise Trouble("missing", f"The backup {ref} is not in the repository, or has no files of one")
+        return sorted(self._sizes[ref])
 
     def size(self, ref: str, path: str) -> int:
         """Bytes of a file."""
-        return self._sizes[(ref, path)]
+        return self._sizes[ref][path]
+
+    def manifest(self, ref: str, paths: list[str]) -> str | None:
+        """The text of a snapshot's manifest; None when it has none, or it is to come with its disk."""
+        if ref in self._manifests or ref in self._later:
+            return self._manifests.get(ref)
+        return super().manifest(ref, paths)
 
     def chunks(self, file: File) -> Iterator[bytes]:
         """What restic dumps."""
         return self._said(["dump", "--quiet", file.ref, file.path])
 
     def local(self, file: File, path: str) -> str:
-        """Dumped, with its zeros left out."""
+        """Restored with its manifest, in one go, where no others can look."""
         import hashlib
 
+        top = path + ".restored"
+        found = os.path.join(top, file.path.lstrip("/"))
+        self._restore([file.ref, f"--target={top}", f"--include={file.name}", f"--include={MANIFEST}"])
+        os.rename(found, path)
+        os.chmod(path, 0o600)
+        self._manifests[file.ref] = self._restored(os.path.join(os.path.dirname(found), MANIFEST))
+        remove_tree(top)
         taken = hashlib.sha256()
-        size = 0
-        with open(path, "xb") as out:
-            for data in self.chunks(file):
-                taken.update(data)
-                size += len(data)
-                if data.count(0) == len(data):
-                    out.seek(len(data), os.SEEK_CUR)
-                else:
-                    out.write(data)
-            out.truncate(size)
-        file.size, file.sha256 = size, taken.hexdigest()
+        for data in chunks_of(path):
+            taken.update(data)
+        file.size, file.sha256 = os.stat(path).st_size, taken.hexdigest()
         return path
+
+    def _restore(self, words: list[str]) -> None:
+        """Zeros become holes where restic can do that, from 0.15 on."""
+        try:
+            for _data in self._said(["restore", *(["--sparse"] if self._sparse else []), *words]):
+                pass
+        except Trouble as trouble:
+            if not self._sparse or "unknown flag: --sparse" not in trouble.record["detail"]:
+                raise
+            self._sparse = False
+            self._restore(words)
+
+    @staticmethod
+    def _restored(path: str) -> str | None:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(handle, "rb") as file:
+            return file.read(_MANIFEST_BYTES + 1).decode("utf-8", "replace")
 
     def _said(self, words: list[str]) -> Iterator[bytes]:
         """The stdout of restic; tried again while somebody else has the repository locked."""
@@ -257,7 +336,7 @@ class Restic(Folder):
             yield None
             return
         todo = "RESTIC_PASSWORD of the datastore is another one" if kind == "no-access" else ""
-        last = last_words(text) or f"it ended with code {code}"
+        last = _reason(text) or f"it ended with code {code}"
         raise Trouble(kind, f"restic cannot {_VERBS.get(words[0], words[0])}: {last}", text, todo)
 
     def end(self) -> None:
@@ -270,6 +349,19 @@ class Restic(Folder):
             except subprocess.TimeoutExpired:
                 running.kill()
                 running.wait()
+
+
+def _reason(said: str) -> str:
+    """What restic says of the first file that it could not restore, as its last words only count them."""
+    for line in said.splitlines():
+        if line.startswith("ignoring error for "):
+            return line.partition(": ")[2]
+    return last_words(said)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it is an image, and not what rbd exports."""
+    return not path.endswith((".rbd2", ".rbdiff"))
 
 
 def _file_of(paths: list[str], disk: str, number: int) -> str:

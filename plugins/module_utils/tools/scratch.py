@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A private folder for temporary data, which goes with its owner: who finds one that nobody holds removes it.
 
-Sent to the backup server with :mod:`.retrieval`; standard library only.
+Sent to the backup server with :mod:`.retrieval`; standard library and what is sent along only.
 """
 
 from __future__ import annotations
 
 import os
+
+from .files import remove_tree
 
 PREFIX = "one_storage-retrieval-"
 
@@ -42,7 +44,7 @@ class Scratch:
     def remove(self) -> None:
         """Remove the folder with what is in it."""
         if self.path:
-            _remove(self.path)
+            remove_tree(self.path)
             self.path = ""
 
     def sweep(self) -> None:
@@ -60,15 +62,9 @@ class Scratch:
             try:
                 if os.fstat(handle).st_uid == os.geteuid():
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _remove(path)
+                    remove_tree(path)
             except OSError:
                 # somebody works there
                 pass
             finally:
                 os.close(handle)
-
-
-def _remove(folder: str) -> None:
-    for name in os.listdir(folder):
-        os.unlink(os.path.join(folder, name))
-    os.rmdir(folder)

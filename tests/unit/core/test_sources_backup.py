@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,36 @@ def test_every_increment_of_a_chain(folder: Path, kind: str, length: int, descri
         assert stored.files() == before
 
 
+@pytest.mark.parametrize(
+    ("length", "described", "commands"),
+    [
+        (1, True, ["dump", "dump"]),
+        pytest.param(1, False, ["find", "dump"], marks=pytest.mark.full),
+        (3, True, ["find", "restore", "restore", "restore"]),
+    ],
+)
+def test_restic_is_asked_once_for_each_increment(
+    folder: Path, length: int, described: bool, commands: list[str]
+) -> None:
+    """Each of its commands costs most of a second before it begins."""
+    signal.alarm(120)
+    restic = Restic(folder)
+    for _turn in range(length):
+        restic.write(0)
+        restic.write(1)
+        restic.backup(described)
+    log = folder / "log"
+    program = folder / "restic"
+    # what fails is not counted: a manifest that is not there, an option that it is too old to know
+    program.write_text(f'#!/bin/sh\nrestic "$@" || exit\necho "$*" >>{log}\n')
+    program.chmod(0o755)
+    restic.place["program"] = str(program)
+    data, warning = fetched(restic, restic.url(0))
+    assert shown(data, restic.root) == restic.kept[-1][0] and bool(warning) != described
+    words = log.read_text().split()
+    assert [word for word in words if word in ("dump", "find", "ls", "restore")] == commands
+
+
 def test_twelve_increments_are_no_text(rsync: Rsync) -> None:
     signal.alarm(120)
     for _turn in range(12):
@@ -197,10 +228,14 @@ def flip(data: bytearray) -> None:
     data[len(data) // 2] ^= 1
 
 
+def cut_off(data: bytearray) -> None:
+    del data[-512:]
+
+
 @pytest.mark.parametrize("upto", [0, 2], ids=["full", "chain"])
 @pytest.mark.parametrize(
     ("how", "said"),
-    [(flip, "is not what was backed up"), (lambda data: data.__delitem__(slice(-512, None)), "its manifest says")],
+    [(flip, "is not what was backed up"), (cut_off, "its manifest says")],
     ids=["altered", "cut off"],
 )
 def test_a_file_that_is_another(rsync: Rsync, upto: int, how: object, said: str) -> None:
@@ -209,6 +244,43 @@ def test_a_file_that_is_another(rsync: Rsync, upto: int, how: object, said: str)
         rsync.backup()
     rsync.change(min(upto, 1), f"disk.0.{min(upto, 1)}", how)  # type: ignore[arg-type]
     failed(rsync, rsync.url(0, upto), Corrupt, said)
+
+
+def gone(_data: bytearray) -> None:
+    """The file itself is removed."""
+
+
+@pytest.mark.parametrize(
+    ("upto", "how"),
+    [
+        (2, flip),
+        *[
+            pytest.param(upto, how, marks=pytest.mark.full)
+            for upto, how in ((0, flip), (0, cut_off), (2, cut_off), (0, gone), (2, gone))
+        ],
+    ],
+)
+def test_a_file_of_restic_that_is_another(folder: Path, upto: int, how: Callable[[bytearray], object]) -> None:
+    """Its packs have no names of ours: the largest that an increment brought is damaged."""
+    signal.alarm(120)
+    restic = Restic(folder)
+    packs: list[set[Path]] = []
+    for _turn in range(3):
+        restic.write(0)
+        restic.backup()
+        packs.append({path for path in restic.base.rglob("data/*/*") if path.is_file()})
+    number = min(upto, 1)
+    victim = max(packs[number] - (packs[number - 1] if number else set()), key=lambda path: path.stat().st_size)
+    whole = victim.read_bytes()
+    data = bytearray(whole)
+    how(data)
+    victim.unlink()
+    if how is not gone:
+        victim.write_bytes(data)
+    failed(restic, restic.url(0, upto), StorageError, "restic cannot read the backup: (?!There were)")
+    victim.unlink(missing_ok=True)
+    victim.write_bytes(whole)
+    assert shown(fetched(restic, restic.url(0, upto))[0], restic.root) == restic.kept[upto][0]
 
 
 def test_a_manifest_that_is_none(rsync: Rsync) -> None:
@@ -293,6 +365,8 @@ def test_what_a_killed_server_left_goes_with_the_next(rsync: Rsync) -> None:
     dead = rsync.scratch / f"{scratch.PREFIX}dead"
     dead.mkdir()
     (dead / "image").write_bytes(b"half")
+    (dead / "0.restored" / "var").mkdir(parents=True)
+    (dead / "0.restored" / "var" / "disk.0.0").write_bytes(b"half")
     (rsync.scratch / "somebody's").mkdir()
     read(rsync.url(0), repository=rsync.place)
     assert os.listdir(rsync.scratch) == ["somebody's"]

@@ -134,7 +134,7 @@ class BackupSource(RecordSource):
         login, store = reached({**place, "vm": self.url.vm, "job": self.url.job}, self.options.secrets)
         order = {
             "name": self.name,
-            "store": store,
+            "store": {**store, "path": self.url.path},
             "chain": [list(element) for element in self.url.chain],
             "disk": self.url.disk,
             "scratch": place.get("tmp_dir") or SCRATCH,
