@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import queue
 import threading
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +20,35 @@ if TYPE_CHECKING:
     Passed = Callable[[int, int], object]
 
 _TRASH_USER = 0
+#: Volumes that stay open after they have been looked at.
+_KEPT = 32
 #: Volumes that are looked at at once.
 _AT_ONCE = 8
 #: The volume's own note of what it was made for.
 _LABEL = "one_storage.image"
 #: More bytes than an id has.
 _ID = 256
+
+
+class Looked:
+    """A volume that is open to be looked at, and stays open for a while after that.
+
+    The thread of librbd that has opened a volume touches it once more after the call by which it was opened has come
+    back. When that thread is held up, and the volume is closed meanwhile, the process aborts. Nobody at the cluster
+    knows of a volume that is open so, and all are closed with the process.
+    """
+
+    def __init__(self, image: Any, looked: deque[Any]) -> None:
+        self._image = image
+        self._looked = looked
+
+    def __enter__(self) -> Any:
+        return self._image
+
+    def __exit__(self, *_error: object) -> None:
+        self._looked.append(self._image)
+        if len(self._looked) > _KEPT:
+            self._looked.popleft().close()
 
 
 class Volumes:
@@ -37,10 +61,17 @@ class Volumes:
         self.cluster = cluster
         self.rbd = cluster.rbd
         self.passed = passed
+        self._looked: deque[Any] = deque()
 
     def open(self, pool: str, name: str, snapshot: str = "", read_only: bool = False) -> Any:
-        """An open volume, to be closed."""
-        return self.rbd.Image(self.cluster.pool(pool), name, snapshot=snapshot or None, read_only=read_only)
+        """An open volume, to be closed; one that is only looked at is for a ``with``."""
+        image = self.rbd.Image(self.cluster.pool(pool), name, snapshot=snapshot or None, read_only=read_only)
+        return Looked(image, self._looked) if read_only else image
+
+    def discarded(self, pool: str, number: str) -> Looked:
+        """A volume of the trash, by its id, to be looked at."""
+        image = self.rbd.Image(self.cluster.pool(pool), image_id=number, read_only=True)
+        return Looked(image, self._looked)
 
     def each(self, names: list[str], task: Callable[[str], None]) -> None:
         """Do something for each of many volumes, some at a time; what is gone meanwhile is left out."""
@@ -103,10 +134,10 @@ class Volumes:
         that have it open).
         """
         try:
-            image = self.open(pool, name, read_only=True)
+            opened = self.open(pool, name, read_only=True)
         except self.rbd.ImageNotFound:
             return None
-        with image:
+        with opened as image:
             return self.told(image)
 
     def told(self, image: Any) -> dict[str, Any]:
