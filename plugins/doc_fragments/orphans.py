@@ -20,6 +20,8 @@ options:
         in use. The playbook C(one_storage.drivers.orphans) asks OpenNebula for it.
       - Of images, the names of their files. Of virtual machines their ids, or C(<id>:<disk>,<disk>) to look for disks,
         too, that the machine does not have, or C(<id>@) for a machine that belongs elsewhere.
+      - Of a Ceph pool, the names of all volumes; C(<volume>@<snapshot>) for each snapshot of an image, of which C(<volume>@)
+        says that all are told; and C(@<id>) for a virtual machine whose volumes stay, whatever disks it has.
     type: list
     elements: str
     default: []
@@ -27,7 +29,7 @@ options:
     description:
       - V(report) tells what is an orphan and what lies in the quarantine, and changes nothing.
       - V(quarantined) renames orphans into C(.one_storage/quarantine) in the datastore, V(restored) puts them back
-        where they were, and V(purged) deletes what lies in the quarantine.
+        where they were, and V(purged) deletes what lies in the quarantine. Of a Ceph pool that is its trash.
     type: str
     choices: [report, quarantined, restored, purged]
     default: report

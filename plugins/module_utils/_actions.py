@@ -365,7 +365,7 @@ ACTIONS: dict[str, Action] = {
         _DATASTORE,
         {"source": _text(required=True), "format": _text("raw", choices=_ALL_FORMATS)},
     ),
-    "ds_orphans": Action("ds", "orphans", _COMMON, _ORPHANS),
+    "ds_orphans": Action("ds", "orphans", _COMMON, _CEPH, _ORPHANS),
     "tm_orphans": Action("tm", "orphans", _COMMON, _ORPHANS),
     "ds_monitor": Action("ds", "monitor", _COMMON, _CEPH, _DATASTORE, _REPOSITORY),
     "ds_export": Action(

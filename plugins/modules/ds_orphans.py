@@ -18,6 +18,9 @@ description:
   - What is to be changed is named. Nothing is deleted but what has been in the quarantine for O(keep) seconds.
   - Each file in the quarantine has a manifest beside it, from which O(state=restored) knows where it was. Names that
     are in use again are not taken.
+  - With O(driver=ceph) it is about a whole pool, with the disks of virtual machines in it. The pool's trash is the
+    quarantine, so what C(CEPH_TRASH) kept is told there, too. A volume that somebody has open, or on which another one
+    stands, stays. Snapshots are reported only. Journals and locks of dead runs are settled when they are to be set aside.
   - The lead is the host that has the datastore, in a normal installation the front-end, or a bridge. There is no
     peer.
 author:
@@ -25,6 +28,7 @@ author:
 extends_documentation_fragment:
   - one_storage.drivers.attributes
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.orphans
 seealso:
   - module: one_storage.drivers.tm_orphans
@@ -45,6 +49,14 @@ EXAMPLES = r"""
     known: ["0f343b0931126a20f133d67c2b018a3b"]
     state: quarantined
     names: "{{ found.orphans | rejectattr('protected') | map(attribute='name') }}"
+
+- name: What lies in a pool that nobody knows? Whatever VM 42 has is known.
+  one_storage.drivers.ds_orphans:
+    driver: ceph
+    datastore: /var/lib/one/datastores/100
+    pool: one
+    ceph_user: oneadmin
+    known: [one-5, one-5@, one-5@0, one-5-7-0, "@42"]
 
 - name: Put one of them back
   one_storage.drivers.ds_orphans:
@@ -70,7 +82,7 @@ orphans:
       description:
         - What it seems to be. V(image), V(vm), V(disk), V(snapshots), V(digest), V(other), V(copy) of a virtual
           machine that belongs elsewhere, and of the hidden folder V(journal), V(workshop), V(status), V(receipt) or
-          V(export).
+          V(export). In a pool also V(memory) of a suspended virtual machine, V(snapshot), V(lock) and V(staging).
       type: str
       returned: always
       sample: image
@@ -106,10 +118,15 @@ quarantined:
   elements: dict
   contains:
     place:
-      description: Where it lies in the quarantine.
+      description: Where it lies in the quarantine. Of a pool's trash C(trash), the volume's id and its name.
       type: str
       returned: always
       sample: 2026-11-21/7b1c1d04d6f0c9a1e8ff3f4a6cbb2c3e
+    protected:
+      description: Why it cannot be purged. Only of a pool's trash; empty when it can.
+      type: str
+      returned: with O(driver=ceph)
+      sample: ''
     name:
       description: Where it lay in the datastore.
       type: str

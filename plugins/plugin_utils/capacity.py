@@ -139,7 +139,7 @@ def _row(store: dict[str, Any], host: str, answer: dict[str, Any] | None) -> dic
 
 
 def _room_of(host: str, pool: str) -> str:
-    """A name for what has room of its own: a pool of a cluster is the same for all hosts, a file system is one host's."""
+    """A name for what has room of its own: a pool of a cluster is one for all hosts, a file system is its host's."""
     return pool if pool.startswith("Ceph ") else f"{host or 'front-end'}: {pool}"
 
 

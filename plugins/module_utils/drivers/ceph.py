@@ -142,3 +142,17 @@ class Ceph(CephContents, CephExports, CephSnapshots, Imports):
             return Answer(source=request["source"])
         refuse_foreign(members, pool, name, "deleted")
         return Plan(gone(request, pool, members))
+
+    # ------------------------------------------------------------ orphans
+
+    def claims_orphans(self, options: dict[str, Any]) -> list[Claim]:
+        """As of files: nothing for a report, else what the names belong to."""
+        from .ceph_orphans import claims
+
+        return claims(options)
+
+    def orphans(self, request: Request) -> Reply:
+        """Report what nobody knows in the pool, or do with some of it what ``state`` says."""
+        from .ceph_orphans import reply
+
+        return reply(request)

@@ -16,6 +16,7 @@ from .ceph_contents import CephContents
 from .ceph_disk_snapshots import CephDiskSnapshots
 from .ceph_images import pool_totals
 from .ceph_restore import CephRestores
+from .space import Files
 from .ssh import Ssh
 from .vm_files import is_disk
 from .vm_migrate import HOOKS, MigratingOver
@@ -47,6 +48,10 @@ class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSn
 
     claims_mv = Ssh.claims_mv
     mv = Ssh.mv
+
+    # of VMs' directories; volumes that nobody knows are looked for in the pool
+    claims_orphans = Files.claims_orphans
+    orphans = Files.orphans
 
     @staticmethod
     def marker_at(request: Request, datastore: str, where: str) -> list[Step]:

@@ -33,7 +33,7 @@ def claims(kind: str, options: dict[str, Any]) -> list[Claim]:
     """Nothing for a report, else what the names belong to, whose locks actions on them would take."""
     if options["state"] == "report":
         return []
-    root, names = clean_path(options["datastore"], "datastore"), _names(options)
+    root, names = clean_path(options["datastore"], "datastore"), names_of(options)
     return [Claim(LEAD, root, key) for key in sorted(_keys(kind, options["state"], names))]
 
 
@@ -47,7 +47,7 @@ def reply(kind: str, request: Request) -> Reply:
         rows = _found(kind, request, root, frozenset())
         known = rows.pop()["known"]
         return Answer(orphans=rows, quarantined=_quarantined(request, root), known=known)
-    names = _names(request.options)
+    names = names_of(request.options)
     steps: list[Step] = []
     if not request.ran:
         if state == "quarantined":
@@ -166,7 +166,7 @@ def _manifests(folder: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["place"]))
 
 
-def _names(options: dict[str, Any]) -> list[str]:
+def names_of(options: dict[str, Any]) -> list[str]:
     """The names that something is to be done with."""
     names = list(dict.fromkeys(options["names"]))
     if not names:

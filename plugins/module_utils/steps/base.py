@@ -281,6 +281,7 @@ def _kinds() -> list[type[Step]]:
         volume_live,
         volume_names,
         volume_snapshots,
+        volume_trash,
         volumes,
     )
 

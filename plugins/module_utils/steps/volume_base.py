@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 from .._errors import Busy
 from ..tools.command import going_on
-from ..tools.rbd import UNFINISHED
+from ..tools.rbd import unfinished_of
 from .base import LEAD, Site, Step
 
 TYPE_CHECKING = False
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 def shown_volume(pool: str, name: str, snapshot: str = "") -> str:
     """A volume as people should read it: one that is being built goes by the name that it will have."""
-    if name.startswith(UNFINISHED):
-        name = name.split(".", 2)[-1]
-    return f"{pool}/{name}" + (f"@{snapshot}" if snapshot else "")
+    return f"{pool}/{unfinished_of(name)}" + (f"@{snapshot}" if snapshot else "")
 
 
 class VolumeStep(Step):
@@ -41,7 +40,7 @@ class VolumeStep(Step):
     def standing(self, site: Site, path: str) -> str:
         name, at, snapshot = path.partition("/")[2].partition("@")
         cluster = site.volumes()
-        there = snapshot_of(cluster, self.pool, name, snapshot) if at else cluster.look(self.pool, name)
+        there = snapshot_of(cluster, self.pool, name, snapshot) if at else id_of(cluster, self.pool, name)
         return ("snapshot" if at else "volume") if there else "absent"
 
     def ask(self, site: Site, operation: str, **values: Any) -> Any:
@@ -51,13 +50,12 @@ class VolumeStep(Step):
 
 def id_of(cluster: Cluster, pool: str, name: str) -> str:
     """By what a volume is known whatever its name; empty when it is not there."""
-    found = cluster.look(pool, name) if name else None
-    return "" if found is None else str(found["id"])
+    return str(cluster.ask("number", pool=pool, name=name)) if name else ""
 
 
 def snapshot_of(cluster: Cluster, pool: str, name: str, snapshot: str) -> dict[str, Any] | None:
     """A snapshot of a volume, or None."""
-    volume = cluster.look(pool, name)
+    volume = cluster.seen(pool, name)
     for found in volume["snapshots"] if volume else []:
         if found["name"] == snapshot:
             return dict(found)
@@ -75,8 +73,8 @@ def leave_alone(site: Site, pool: str, names: Sequence[str], patience: float) ->
     until = time.monotonic() + patience
     for name in names:
         pause = 0.05
+        volume = site.volumes().seen(pool, name)
         while True:
-            volume = site.volumes().look(pool, name)
             if volume is None or not volume["watchers"]:
                 break
             if time.monotonic() >= until:
@@ -87,10 +85,17 @@ def leave_alone(site: Site, pool: str, names: Sequence[str], patience: float) ->
             going_on()
             time.sleep(pause)
             pause = min(2 * pause, 1)
+            volume = site.volumes().look(pool, name)
 
 
 def purge(cluster: Cluster, pool: str, name: str) -> None:
     """Delete a volume with its snapshots; fine when it is gone."""
+    try:
+        cluster.ask("remove", pool=pool, name=name)
+        return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
     volume = cluster.look(pool, name)
     for snapshot in volume["snapshots"] if volume else []:
         cluster.ask("forget", pool=pool, name=name, snapshot=snapshot["name"])

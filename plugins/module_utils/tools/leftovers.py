@@ -99,6 +99,25 @@ def find(root: str, known: Known, limits: Limits) -> Iterator[dict[str, Any]]:
     yield {"known": there}
 
 
+def staged(root: str, limits: Limits) -> Iterator[dict[str, Any]]:
+    """A row for each thing in a staging area that is nobody's by its name: of these drivers in its hidden folder, of
+    others a file beside that, with its whole path.
+
+    :raises OSError: when it cannot be read.
+    """
+    hidden = Host("").entries(os.path.join(root, HIDDEN))
+    journals = {name[: -len(JOURNAL)] for name in hidden if name.endswith(JOURNAL)}
+    looker = _Looker(root, "ds", limits, journals, LOCKS in hidden)
+    yield from _hidden(looker, hidden, Known("ds", []))
+    for name in Host("").entries(root):
+        # stock leaves these behind (contract-ds 9.1, 9.2)
+        if len(name) == 32 and set(name) <= _HEX and os.path.isfile(os.path.join(root, name)):
+            row = looker.row(name, "staging", False)
+            if row:
+                kept = row["protected"] or "a staging file is not set aside: delete it by hand"
+                yield {**row, "name": os.path.join(root, name), "protected": kept}
+
+
 def key_of(kind: str, name: str) -> str:
     """The key of the lock under which actions work on what has this name."""
     first, _slash, rest = name.partition("/")

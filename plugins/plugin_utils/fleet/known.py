@@ -17,6 +17,7 @@ from ..documents import number, text
 from ..settings import prefix_of
 from ..site import site
 from .hosts import placed
+from .volumes import cluster_of, is_pool, known_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def looks(oned: Oned, settings: Settings, pools: Pools, only: list[int]) -> tupl
     prefix = prefix_of(settings.root)
     found: list[Look] = []
     notes: list[str] = []
+    pools_seen: set[tuple[str, ...]] = set()
     files = _files(pools.images, stores)
     for ident, store in sorted(stores.items()):
         if only and ident not in only:
@@ -111,22 +113,43 @@ def looks(oned: Oned, settings: Settings, pools: Pools, only: list[int]) -> tupl
         driver = str(store["tm_mad" if kind == "tm" else "ds_mad"]).removeprefix(prefix)
         try:
             registry.load(kind, driver).method("orphans")
+            if is_pool(store):
+                # datastores that share a pool have one report, of the first that is asked for
+                if cluster_of(store) not in pools_seen:
+                    pools_seen.add(cluster_of(store))
+                    found.append(_pool(oned, pools, store, driver))
+                if kind == "ds":
+                    continue
+                # directories of VMs are each host's own, whatever oned says of the volumes
+                store = {**store, "shared": False, "bridges": []}
             found += list(_of(oned, settings, pools, store, kind, driver, files.get(ident, [])))
         except (Unsupported, StorageError) as error:
             notes.append(f"datastore {ident} is not looked at: {error}")
     return found, notes
 
 
+def _pool(oned: Oned, pools: Pools, store: dict[str, Any], driver: str) -> Look:
+    """The look at a datastore's pool: its images, and the disks of VMs in it."""
+    pool = store["settings"]["pool"]
+    resting = {text(vm, "ID") for vm in pools.vms if _rests(vm)}
+    known = known_in(pool, pools.images, pools.vms, resting)
+    host = choose(store["bridges"], store["id"], oned) if store["bridges"] else ""
+    # a new image may be in any datastore, and so may what a clone of one becomes
+    since = _since(pools.images)
+    return Look(host, store, "ds", driver, known, since)
+
+
+def _since(images: list[_Element]) -> int:
+    """When the oldest image that is being made, or goes, was registered; 0 for none."""
+    moving = [image for image in images if number(image, "STATE", 0) in _MOVING]
+    return min((number(image, "REGTIME", 0) for image in moving), default=0)
+
+
 def _of(
     oned: Oned, settings: Settings, pools: Pools, store: dict[str, Any], kind: str, driver: str, files: list[str]
 ) -> list[Look]:
     if kind == "ds":
-        moving = [
-            image
-            for image in pools.images
-            if number(image, "DATASTORE_ID", -1) == store["id"] and number(image, "STATE", 0) in _MOVING
-        ]
-        since = min((number(image, "REGTIME", 0) for image in moving), default=0)
+        since = _since([image for image in pools.images if number(image, "DATASTORE_ID", -1) == store["id"]])
         host = choose(store["bridges"], store["id"], oned) if store["bridges"] else ""
         return [Look(host, store, kind, driver, files, since)]
     if store["shared"]:
@@ -169,17 +192,21 @@ def _vms(vms: list[_Element], store: int, hosts: list[str] | None) -> list[str]:
     """
     found = []
     for vm in vms:
-        state, step = number(vm, "STATE", -1), number(vm, "LCM_STATE", -1)
-        rest = state in (_STOPPED, _SUSPENDED, _POWEROFF, _UNDEPLOYED) or (state == _ACTIVE and step in _AT_REST)
-        ident = text(vm, "ID")
+        ident, state = text(vm, "ID"), number(vm, "STATE", -1)
         last = vm.findall("HISTORY_RECORDS/HISTORY")[-1:]
-        if not last or not rest:
+        if not last or not _rests(vm):
             found.append(ident)
             continue
         place = "" if state in (_STOPPED, _UNDEPLOYED) else text(last[0], "HOSTNAME")
         here = number(last[0], "DS_ID", -1) == store and (hosts is None or place in hosts)
         found.append(f"{ident}:{','.join(_disks(vm))}" if here else f"{ident}@")
     return found
+
+
+def _rests(vm: _Element) -> bool:
+    """Whether no disk of a VM moves, comes or goes."""
+    state, step = number(vm, "STATE", -1), number(vm, "LCM_STATE", -1)
+    return state in (_STOPPED, _SUSPENDED, _POWEROFF, _UNDEPLOYED) or (state == _ACTIVE and step in _AT_REST)
 
 
 def _disks(vm: _Element) -> list[str]:

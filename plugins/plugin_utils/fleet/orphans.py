@@ -19,6 +19,7 @@ from ..settings import Settings, remotes
 from .common import MOST_AT_ONCE, lived, numbers, size, whole
 from .hosts import Hosts, Job
 from .known import Look, Pools, looks, where
+from .volumes import is_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _options(look: Look, given: argparse.Namespace) -> dict[str, Any]:
     return {
         "driver": look.driver,
         "datastore": look.store["path"],
+        **(look.store.get("settings", {}) if look.kind == "ds" else {}),
         "known": look.known,
         "min_age": given.min_age,
         "since": look.since,
@@ -102,7 +104,7 @@ class _Work:
                     failed.append({**place, "failure": str(result)})
                 continue
             looked += 1
-            crowd = self._is_crowd(result) and not self._given.many
+            crowd = self._is_crowd(job.about, result) and not self._given.many
             for row in result["orphans"]:
                 if crowd and not row["protected"]:
                     row["protected"] = "most of what lies in this datastore is unknown, so this may be another site's"
@@ -123,8 +125,10 @@ class _Work:
         return self.report
 
     @staticmethod
-    def _is_crowd(result: dict[str, Any]) -> bool:
-        there = sum(1 for row in result["orphans"] if row["what"] in ("image", "vm"))
+    def _is_crowd(look: Look, result: dict[str, Any]) -> bool:
+        # a pool has images and disks side by side, a directory the disks of VMs that are known
+        whole = ("image", "disk") if is_pool(look.store) else ("image", "vm")
+        there = sum(1 for row in result["orphans"] if row["what"] in whole)
         return there > _FEW and there > result["known"]
 
     def change(self) -> None:
@@ -154,6 +158,8 @@ class _Work:
             # what has no name of OpenNebula's may be somebody's: it has to be named
             return row["state"] == "orphan" and not row["protected"] and (row["ours"] or bool(self._given.names))
         if row["state"] != "quarantined" or (state == "restored" and not self._given.names):
+            return False
+        if state == "purged" and row.get("protected"):
             return False
         return state == "restored" or time.time() - row["quarantined"] >= self._given.keep_days * _DAY
 

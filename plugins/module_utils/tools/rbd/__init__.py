@@ -69,3 +69,8 @@ def volume_of(source: str) -> tuple[str, str]:
 def unfinished(name: str, run: str) -> str:
     """The name under which a run builds what will be the volume *name*."""
     return f"{UNFINISHED}{run}.{name}"
+
+
+def unfinished_of(name: str) -> str:
+    """The name that a volume will have which a run builds under *name*; that itself for all others."""
+    return name.split(".", 2)[-1] if name.startswith(UNFINISHED) else name

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 #: The interpreter that has the bindings: they come with the distribution.
 _PYTHON = "/usr/bin/python3"
-#: What only looks: asked once more when the program at the other end dies, as librbd makes it die now and then.
+#: What only looks: asked once more when the program at the other end dies under it.
 _LOOKS = frozenset(
-    "figures read entries names number look children trash label digest used"
-    " owner survey standing discarded".split()
+    "figures read entries names number look children trash label digest used owner survey standing discarded".split()
 )
 #: What changes no volume.
 _QUIET = _LOOKS | {"write_entry", "adopt", "unlock", "check"}
@@ -245,6 +244,12 @@ class Cluster:
         """Whether this process holds the lock of an object for itself."""
         found = self._held.get((pool_of(datastore), key))
         return found is not None and not found[1]
+
+    def is_held(self, pool: str, key: str) -> bool:
+        """Whether somebody who lives, as far as can be seen at once, holds a lock."""
+        found = str(self.ask("read", pool=pool, entry=f"lock/{key}"))
+        holders = loads(found.encode()) if found else []
+        return any(not _is_dead(other) and time.time() - other["at"] < _LONG_DEAD for other in holders)
 
     # ---------------------------------------------------------------- journals
 

@@ -48,7 +48,7 @@ class Survey:
 
         def look(number: str) -> None:
             item = items[number]
-            with self._rbd.Image(ioctx, image_id=number, read_only=True) as image:
+            with self._volumes.discarded(pool, number) as image:
                 told = self._told(image)
                 clones = self._clones(image)
             times = {"since": _seconds(item["deletion_time"]), "until": _seconds(item["deferment_end_time"])}

@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: one_storage.drivers contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work on all of a site whose images are volumes of a pool: what nobody knows there, and images that move."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab import ceph, pool
+from tests.lab.fleet import FROM, TO, Fleet
+from tests.lab.hosts import Lab, can_make_hosts, repository
+from tests.lab.oned import DatastoreType, Image, ImageState, use_image, use_volatile
+from tests.lab.pool import LabPool
+
+pytestmark = pytest.mark.full
+
+#: A pool's image datastore, another of the same pool, one of another pool, the system datastore.
+POOL, SAME, SECOND, DISKS = 130, 131, 132, 133
+MIB = 1 << 20
+
+
+def data(name: str) -> bytes:
+    """An image of 8 MB: data, a hole, data."""
+    begin, end = (hashlib.shake_128(f"{name}{part}".encode()).digest(300_000) for part in range(2))
+    return begin.ljust(8 * MIB - len(end), b"\0") + end
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    able, reason = can_make_hosts()
+    if not able:
+        pytest.skip(reason)
+    if not ceph.is_there():
+        pytest.skip("Ceph's daemons are not installed")
+    folder = tmp_path_factory.mktemp("fleet") / "lab"
+    with Lab.up(folder, shared=(FROM, TO), binds=[repository()], masks=[repository()]) as lab:
+        made = Fleet(lab)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def volumes(fleet: Fleet) -> Iterator[LabPool]:
+    cluster = pool.begin(fleet.ground.lab)
+    made = LabPool(fleet.ground.lab, cluster, fleet.ground.lab.hosts)
+    fleet.ground.pool = made
+    told = made.template()
+    for number, name in ((POOL, "one"), (SAME, "one"), (SECOND, "one2")):
+        template = {**told, "POOL_NAME": name}
+        fleet.life.create_datastore(f"pool {number}", ds_mad="ceph", tm_mad="ceph", ds_id=number, template=template)
+    fleet.life.create_datastore("disks", tm_mad="ceph", type=DatastoreType.SYSTEM, ds_id=DISKS, template=told)
+    yield made
+    fleet.ground.pool = None
+    pool.end(cluster)
+
+
+@pytest.fixture
+def empty(fleet: Fleet, volumes: LabPool) -> Iterator[LabPool]:
+    """Pools in which nothing is, at the end neither."""
+    yield volumes
+    fleet.ground.oned.images.clear()
+    fleet.ground.oned.vms.clear()
+    for store in fleet.ground.oned.datastores.values():
+        store.images.clear()
+    assert volumes.left() == []
+    volumes.empty()
+
+
+def known(fleet: Fleet, volumes: LabPool, number: int, store: int = POOL, where: str = "one") -> Image:
+    """An image that oned knows."""
+    volumes.cluster.rbd("import", "--no-progress", "-", f"{where}/one-{number}", given=data(str(number)))
+    oned = fleet.ground.oned
+    image = Image(
+        id=number,
+        name=f"image {number}",
+        regtime=1_700_000_000,
+        source=f"{where}/one-{number}",
+        path="/var/tmp/source",
+        format="raw",
+        size=8,
+        datastore_id=store,
+        datastore=oned.datastore(store).name,
+        template={"DEV_PREFIX": "vd"},
+    )
+    image.settle(ImageState.READY)
+    oned.images[number] = image
+    oned.datastore(store).images.add(number)
+    return image
+
+
+def rows(report: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    return {row["name"]: (row["datastore"], row["protected"]) for row in report["orphans"]}
+
+
+def test_orphans_of_a_pool_that_datastores_share(fleet: Fleet, empty: LabPool) -> None:
+    known(fleet, empty, 1)
+    known(fleet, empty, 10, SAME)
+    known(fleet, empty, 3, SECOND, "one2")
+    node = fleet.ground.nodes[0]
+    fleet.life.create_vm("web", [use_image(1), use_volatile(4)], DISKS, node).check()
+    [vm] = fleet.ground.oned.vms
+    before = empty.volumes()
+    report = fleet.run("orphans", "--min-age", "0")
+    assert (rows(report), report["failed"], report["quarantined"]) == ({}, [], [])
+
+    rbd = empty.cluster.rbd
+    rbd("clone", "one/one-1@snap", f"one/one-1-{vm}0-0")
+    for name in ("one/one-100", f"one/one-10-{vm}-0", "one2/one-1", "one/customers"):
+        rbd("create", "--size", "1M", name)
+    report = fleet.run("orphans", "--min-age", "0")
+    assert rows(report) == {
+        f"one-1-{vm}0-0": (POOL, ""),
+        "one-100": (POOL, ""),
+        f"one-10-{vm}-0": (POOL, ""),
+        "customers": (POOL, ""),
+        "one-1": (SECOND, ""),
+    }
+    fleet.run("orphans", "--min-age", "0", "--quarantine")
+    assert {name: told for name, told in empty.volumes().items() if "trash" not in name} == {
+        **before,
+        "customers": pool.described(),
+    }
+    report = fleet.run("orphans", "--min-age", "0")
+    assert set(rows(report)) == {"customers"}
+    places = {row["name"]: row["place"] for row in report["quarantined"]}
+    assert set(places) == {f"one-1-{vm}0-0", "one-100", f"one-10-{vm}-0", "one-1"}
+    fleet.run("orphans", "--restore", "--names", places["one-100"])
+    assert "one-100" in empty.volumes()
+    fleet.run("orphans", "--purge", "--keep-days", "0")
+    assert not [name for name in empty.volumes() if "trash" in name]
+    rbd("rm", "--no-progress", "one/one-100")
+    rbd("rm", "--no-progress", "one/customers")
+    assert empty.volumes() == before
+    fleet.life.terminate(vm).check()
