@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 
-from .._errors import BadCall, Missing, NoSpace, Unsupported, one_line
+from .._errors import BadCall, Missing, NoSpace, one_line
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.store import Describe, opened
+from ..tools import exports
 from ..tools import manifest as manifests
 from ..tools.confinement import limits_of
 from ..tools.repositories import place_of
@@ -133,7 +134,7 @@ class Backups(Room, Driver):
     def _image_format(names: list[str]) -> str:
         """What oned is told: ``rbd`` by the first disk's name, else ``raw`` (contract-ds 11.1)."""
         first = next((name for name in names if manifests.disk_of(name)), "")
-        return "rbd" if first.endswith((".rbd2", ".rbdiff")) else "raw"
+        return "rbd" if exports.is_export(first) else "raw"
 
     def _describe(self, request: Request, folder: str, names: list[str]) -> list[Step]:
         """Steps that see to it that there is a manifest; one that there is must fit what lies there."""
@@ -273,11 +274,14 @@ class Backups(Room, Driver):
         chain, last = self.chain_of(request.options), request["keep_last"]
         if last < 1:
             raise BadCall(f"KEEP_LAST is {last}: at least one increment has to be kept")
-        if request["format"] == "rbd":
-            raise Unsupported("Increments of Ceph disks cannot be merged", todo="set KEEP_LAST=0 for this VM's backups")
         if len(chain) <= last:
             return [], chain
         return chain[: len(chain) - last + 1], chain[len(chain) - last + 1 :]
+
+    @staticmethod
+    def _room(request: Request, size: int) -> int:
+        """Bytes that it takes to merge so many; what rbd exports is put together first, and read again as a proof."""
+        return 3 * size if request["format"] == "rbd" else size
 
     def _merging(self, request: Request) -> list[str]:
         """What holds merging back: as copying is, as far as it needs no slice."""

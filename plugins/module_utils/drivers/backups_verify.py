@@ -6,9 +6,11 @@ is asked for, a restore that is rehearsed in a scratch folder."""
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from .._errors import StorageError
 from ..steps.base import LEAD
+from ..tools import exports
 from ..tools import manifest as manifests
 from .base import Answer, Request, clean_path
 
@@ -18,16 +20,21 @@ if TYPE_CHECKING:
 
     from ..steps.base import Step
     from ..tools.repositories import Repository, Stored
+    from ..tools.sources import Source
     from .backups import Backups, Increment
     from .base import Reply
+
+_NOT_KNOWN = "It has no manifest, so its content cannot be verified"
 
 
 def verify(request: Request, repository: Repository, chain: list[Increment]) -> Reply:
     """A row for every backup: what is wrong with it, and what its manifest says of it."""
     rows = []
     before: dict[str, Any] | None = None
+    exported: dict[int, exports.Chain] = {}
     for index, increment in enumerate(chain):
         row, before = _row(request, repository, increment, index == 0, before)
+        _look_at_exports(request, repository, increment, row, exported)
         tried = request.site.figures.get("rehearsed", {}).get(increment.number, {})
         row["restored"] = tried.get("disks", [])
         row["problems"] += tried.get("problems", [])
@@ -61,7 +68,7 @@ def rehearsal(request: Request, driver: Backups, repository: Repository, chain: 
             sizes[disk] = sizes.get(disk, 0) + file.size
         if not disks or (index < len(chain) - 1 and request["restore"] == "last"):
             continue
-        kind = "rbd" if any(file.name.endswith((".rbd2", ".rbdiff")) for file in disks) else ""
+        kind = "rbd" if any(exports.is_export(file.name) for file in disks) else ""
         asked = Request(request.action, {**request.options, "datastore_id": 0, "format": kind}, request.site)
         for url in driver.urls(asked, chain[: index + 1], disks).values():
             size = told["files"].get(os.path.basename(url), {}).get("virtual_size", 0)
@@ -93,7 +100,7 @@ def _row(
         if manifests.VM_XML not in names or not any(manifests.disk_of(name) for name in names):
             row["problems"].append(f"The backup {increment.reference} has no disks, or no vm.xml")
         if told is None:
-            row["notes"].append("It has no manifest, so its content cannot be verified")
+            row["notes"].append(_NOT_KNOWN)
         elif manifests.outdated(told, first):
             row["notes"].append("It was merged by other drivers, and its manifest is of the time before")
             told = None
@@ -105,6 +112,32 @@ def _row(
     except StorageError as error:
         row["problems"].append(str(error))
     return row, told
+
+
+def _look_at_exports(
+    request: Request, repository: Repository, increment: Increment, row: dict[str, Any], found: dict[int, exports.Chain]
+) -> None:
+    """Read what rbd exported: whether each file is whole, and goes on where the one before ended. Manifests do not tell
+    that, and stock's backups have none.
+
+    :param found: what the disks were up to the increment before.
+    """
+    if not request["contents"]:
+        return
+    try:
+        files = [file for file in repository.files(increment.reference) if exports.is_export(file.name)]
+        for file in files:
+            disk = (manifests.disk_of(file.name) or (0, 0))[0]
+            chain = found.setdefault(disk, exports.Chain())
+            try:
+                with closing(_opened(request, repository, increment.reference, file.path)) as source:
+                    chain.add(iter(source.chunks()), exports.wanted_of(increment.number))
+            except exports.Malformed as error:
+                row["problems"].append(f"The file {file.name} is damaged, or not of this chain: {error}")
+        if files and row["notes"][-1:] == [_NOT_KNOWN]:
+            row["notes"][-1] = "It has no manifest: its files are whole, or not, and more cannot be verified"
+    except StorageError as error:
+        row["problems"].append(str(error))
 
 
 def _in_chain(told: dict[str, Any], increment: Increment, first: bool, before: dict[str, Any] | None) -> list[str]:
@@ -144,15 +177,15 @@ def _files(
 def _digest(request: Request, repository: Repository, reference: str, path: str) -> str:
     import hashlib
 
-    from ..tools.sources import Options
-
     taken = hashlib.sha256()
-    source = repository.source(
-        reference, path, Options(stall=request.site.timeouts.stall, command=request.site.timeouts.command)
-    )
-    try:
+    with closing(_opened(request, repository, reference, path)) as source:
         for data in source.chunks():
             taken.update(data)
-    finally:
-        source.close()
     return taken.hexdigest()
+
+
+def _opened(request: Request, repository: Repository, reference: str, path: str) -> Source:
+    from ..tools.sources import Options
+
+    limits = request.site.timeouts
+    return repository.source(reference, path, Options(stall=limits.stall, command=limits.command))

@@ -9,7 +9,8 @@ import os
 from .._errors import BadCall, Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
-from ..steps.merging import DescribeMerged, MakeScratch, Merge, TakeOut
+from ..steps.merging import DescribeMerged, MakeScratch, TakeOut
+from ..steps.merging_exports import merging, stands_alone
 from ..steps.repository import MakeRepository, Snapshot
 from ..steps.store import Forget, ForgetLater, restic
 from ..tools import manifest as manifests
@@ -163,22 +164,22 @@ class Restic(Backups):
         digests = [self._digests(repository, increment, found, index) for index, (increment, found) in enumerate(files)]
         wanted, steps = [], []
         for found in work.values():
-            chain = []
+            chain: list[list[Any]] = []
+            alone = stands_alone([file.name for _index, file in found])
             for index, file in found:
-                folder = "" if len(found) == 1 else f"increments/{index}/"
-                name = f"{folder}{file.name}" if folder else os.path.join(str(vm), "backup", file.name)
+                folder = os.path.join(str(vm), "backup") if alone else f"increments/{index}"
+                name = os.path.join(folder, file.name)
                 wanted.append([merged[index].reference, file.path, name, digests[index].get(file.name, "")])
-                chain.append(os.path.join(scratch, name))
-            if len(chain) > 1:
-                target = os.path.join(part, os.path.basename(chain[-1]))
-                steps.append(Merge(LEAD, chain, target, request["repository_sparsify"], self._merging(request)))
+                chain.append([merged[index].number, os.path.join(scratch, name)])
+            if not alone:
+                steps.append(merging(LEAD, chain, part, request["repository_sparsify"], self._merging(request)))
         for file in files[-1][1]:
             if manifests.disk_of(file.name) is None:
                 folder = "old" if file.name == manifests.NAME else os.path.join(str(vm), "backup")
                 name = os.path.join(folder, file.name)
                 wanted.append([newest.reference, file.path, name, digests[-1].get(file.name, "")])
         size = sum(file.size for found in work.values() for _index, file in found)
-        self.check_space(request, os.path.dirname(scratch), 2 * size, LEAD)
+        self.check_space(request, os.path.dirname(scratch), size + self._room(request, size), LEAD)
         tags = [f"one-{vm}", _replaces(newest.reference)]
         return [
             MakeScratch(LEAD, scratch, os.path.dirname(scratch)),

@@ -10,7 +10,8 @@ from .._errors import Missing
 from ..steps.base import LEAD, PEER
 from ..steps.claim import Claim
 from ..steps.files import Discard, MakeDirectory, Publish, SetAside
-from ..steps.merging import DescribeMerged, KeepFile, Merge
+from ..steps.merging import DescribeMerged, KeepFile
+from ..steps.merging_exports import merging, stands_alone
 from ..steps.store import CopyBackup
 from ..tools import manifest as manifests
 from ..tools import stack
@@ -158,15 +159,15 @@ class Rsync(Backups):
         part = os.path.join(shop, "merged")
         final = self._folder(request, newest)
         size = sum(file.size for found in work.values() if len(found) > 1 for _index, file in found)
-        self.check_space(request, root, size, LEAD)
+        self.check_space(request, root, self._room(request, size), LEAD)
         steps: list[Step] = []
         for found in work.values():
-            paths = [file.path for _index, file in found]
-            target = os.path.join(part, os.path.basename(paths[-1]))
-            if len(paths) == 1:
-                steps.append(KeepFile(LEAD, paths[0], target, root))
+            chain = [[merged[index].number, file.path] for index, file in found]
+            if stands_alone([file.path for _index, file in found]):
+                kept = str(chain[0][1])
+                steps.append(KeepFile(LEAD, kept, os.path.join(part, os.path.basename(kept)), root))
             else:
-                steps.append(Merge(LEAD, paths, target, request["repository_sparsify"], self._merging(request)))
+                steps.append(merging(LEAD, chain, part, request["repository_sparsify"], self._merging(request)))
         for file in files[-1][1]:
             if manifests.disk_of(file.name) is None and file.name != manifests.NAME:
                 steps.append(KeepFile(LEAD, file.path, os.path.join(part, file.name), root))

@@ -9,6 +9,7 @@ what it stands on, and the first one that it stands on nothing.
 from __future__ import annotations
 
 from .._errors import Corrupt, Refused, from_os
+from .exports import CHANGES
 from .image_header import HEAD_BYTES, format_of
 
 TYPE_CHECKING = False
@@ -52,6 +53,8 @@ def check(host: Host, path: str) -> bytes:
 
 
 def alone(host: Host, path: str) -> bool:
-    """Whether a file stands on nothing by its own header: what is not qcow2 does."""
+    """Whether a file stands on nothing by its own header: what is not qcow2 does, but for rbd's differences."""
+    if path.endswith(CHANGES):
+        return False
     head = bytes.fromhex(host.head(path, HEAD_BYTES))
     return format_of(head) != "qcow2" or not int.from_bytes(head[8:16], "big")

@@ -58,10 +58,11 @@ class Old(Backed):
         self.last = number
         return number
 
-    def ours(self, **more: Any) -> int:
+    def ours(self, warned: list[str] | None = None, **more: Any) -> int:
         """The next increment as our drivers make it; its number."""
         shown = self.now()
         result = self.before(backup_format="rbd", **more)
+        assert result.get("warnings", []) == (warned or [])
         number = int(result["increment"])
         folder = self._folder()
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
@@ -71,6 +72,42 @@ class Old(Backed):
         self.kept[number] = shown
         self.last = number
         return number
+
+    def add(self, number: int) -> None:
+        """The VM gets a disk more."""
+        self.pools.volume("one-6")
+        self.numbers = (*self.numbers, number)
+
+    def forget(self) -> None:
+        """The chain goes; the volumes keep its snapshots."""
+        shutil.rmtree(self.store.base / str(VM))
+        self.store.chain.clear()
+        self.kept.clear()
+        self.last = -1
+
+    # ---------------------------------------------------------------- what keeps them
+
+    def _kept(self, **more: Any) -> dict[str, Any]:
+        options = {name: value for name, value in self.store.options().items() if name != "repository_path"}
+        options.pop("repository_backend", None)
+        where = {"driver": self.kind, "datastore": str(self.store.base), "vm_id": VM}
+        chain = [f"{number}:{reference}" for number, reference in self.store.chain]
+        return {**options, **where, "increments": chain, **more}
+
+    def flatten(self, keep: int) -> dict[str, Any]:
+        """Merge; the chain is what is left."""
+        result = act("ds_increment_flatten", **self.flattening(keep))
+        left = [one.partition(":") for one in result.get("chain") or []]
+        self.store.chain = [(int(number), reference) for number, _colon, reference in left] or self.store.chain
+        return result
+
+    def flattening(self, keep: int) -> dict[str, Any]:
+        """Options for that."""
+        return self._kept(datastore_id=100, keep_last=keep, format="rbd")
+
+    def verify(self, **more: Any) -> dict[str, Any]:
+        """What a verification says."""
+        return act("ds_backup_verify", **self._kept(**more))
 
     def _folder(self) -> Path:
         shutil.rmtree(self.place, ignore_errors=True)
@@ -88,11 +125,7 @@ class Old(Backed):
 
     def url(self, disk: int, upto: int = -1) -> str:
         """What our ``ls`` says of a disk."""
-        chain = [f"{number}:{reference}" for number, reference in self.store.chain]
-        given = {"vm_id": VM, "datastore_id": 100, "format": "rbd", "increments": chain, "increment_id": upto}
-        driver = {"driver": self.kind, "datastore": str(self.store.base)}
-        options = {name: value for name, value in self.store.options().items() if name != "repository_path"}
-        return str(act("ds_ls", **driver, **options, **given)["disks"][str(disk)])
+        return str(act("ds_ls", **self._kept(datastore_id=100, format="rbd", increment_id=upto))["disks"][str(disk)])
 
     def check_increments(self) -> None:
         """Each increment restores to what the disks were, read by us as one image."""

@@ -158,8 +158,10 @@ class Rsync(Stored):
         self.place = {"kind": "rsync", "path": str(self.base), "host": "", "user": "", "tmp_dir": str(self.scratch)}
 
     def _store(self, folder: Path) -> tuple[str, dict[str, str]]:
-        reference = f"{0xABC000 + len(self.chain):06x}"
-        kept = self.base / str(self.vm) / reference
+        number = 0xABC000 + len(self.chain)
+        while (kept := self.base / str(self.vm) / f"{number:06x}").exists():
+            number += 1
+        reference = kept.name
         shutil.copytree(folder, kept)
         return reference, {path.name: str(path) for path in kept.iterdir()}
 

@@ -22,7 +22,6 @@ from plugins.module_utils._errors import (
     NoAccess,
     NoSpace,
     StorageError,
-    Unsupported,
 )
 from plugins.module_utils.tools import manifest as manifests
 from plugins.module_utils.tools.host import Host
@@ -436,8 +435,6 @@ def test_references_that_are_none(keeping: Keeping) -> None:
 def test_flatten_refuses_what_it_cannot_do(keeping: Keeping) -> None:
     keeping.chain = ["0:aaaaaaaa", "1:bbbbbbbb"]
     assert "at least one" in sentence(lambda: keeping.flatten(0), BadCall)
-    ceph = {**keeping.flatten_options, "format": "rbd", "keep_last": 1}
-    sentence(lambda: act("ds_increment_flatten", **ceph), Unsupported)
 
 
 @PER_KIND
