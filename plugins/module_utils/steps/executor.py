@@ -293,8 +293,7 @@ class Executor:
     def fail(self, error: StorageError) -> None:
         """Undo everything since the last point of no return, clear up, and write into the error what became of it."""
         resume_work()
-        # what failed may be that very connection: tools log in by themselves from here on
-        self.site.lent = ""
+        self._keep_what_is_lent()
         try:
             for step in reversed(self._undoable):
                 step.undo(self.site)
@@ -309,6 +308,17 @@ class Executor:
             if self.journal:
                 self.journal.leave()
                 self.journal = None
+
+    def _keep_what_is_lent(self) -> None:
+        """What failed may be the very connection that tools use: then they log in by themselves from here on.
+
+        One that lives is used, as the agent may have gone with a caller that went away.
+        """
+        if self._undoable and self.site.lent:
+            try:
+                self.site.host(PEER).stat("/")
+            except (OSError, StorageError):
+                self.site.lent = ""
 
     # ---------------------------------------------------------------- end
 

@@ -83,18 +83,15 @@ def test_a_host_without_a_systemd_of_the_user_says_so(folder: Path, monkeypatch:
     assert unit.read_text() == "[Slice]\nCPUQuota=50%\n"
 
 
-def test_a_backup_runs_under_nice(folder: Path) -> None:
-    """An rsync in between tells how nice it is."""
-    keeping = Keeping(folder, "rsync")
+@pytest.mark.parametrize("kind", ["rsync", pytest.param("restic", marks=pytest.mark.full)])
+def test_a_backup_runs_under_nice(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool in between tells how nice it is, to other processes and on the disk."""
+    keeping = Keeping(folder, kind)
     keeping.prepare(0)
     (folder / "bin").mkdir()
-    program = folder / "bin" / "rsync"
-    program.write_text(f'#!/bin/sh\nnice >{folder}/nice\nexec /usr/bin/rsync "$@"\n')
+    program = folder / "bin" / kind
+    program.write_text(f'#!/bin/sh\necho "$(nice) $(ionice)" >>{folder}/nice\nexec /usr/bin/{kind} "$@"\n')
     program.chmod(0o755)
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{folder}/bin:{before}"
-    try:
-        act("ds_backup", **keeping.backup_options, nice=7)
-    finally:
-        os.environ["PATH"] = before
-    assert (folder / "nice").read_text() == "7\n"
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    act("ds_backup", **keeping.backup_options, nice=7, ionice=5)
+    assert (folder / "nice").read_text().splitlines().count("7 best-effort: prio 5") == 1
