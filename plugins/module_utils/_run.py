@@ -66,14 +66,19 @@ class Outcome:
 
 def preload(action: str, driver: str, system: str) -> None:
     """Load what an action will need, before its options are known: a node does this while oned is being asked."""
-    found = _actions.ACTIONS.get(action)
-    if found:
-        load(found.kind, driver, system)
+    prepare(action, driver, system)
     # what a step will load in any case
     import fcntl  # noqa: F401
     import struct  # noqa: F401
 
     from .steps import files, images, journal, layers, transfer  # noqa: F401
+
+
+def prepare(action: str, driver: str, system: str) -> None:
+    """Let a driver start what takes a while, before the options are known."""
+    found = _actions.ACTIONS.get(action)
+    if found:
+        load(found.kind, driver, system).prepare(found.options)
 
 
 def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:

@@ -126,7 +126,13 @@ class Launch:
 
     def prepare(self) -> None:
         """Open the session to a node, when there will be one, so that it gets ready while oned is asked."""
-        if not self._placement.here and self._how in ("auto", "ssh"):
+        if self._how == "ansible":
+            return
+        if self._placement.here:
+            from ..module_utils._run import prepare
+
+            prepare(*self._hint)
+        else:
             self.open()
 
     def open(self) -> Node:

@@ -116,6 +116,14 @@ class Driver:
         """The Ceph cluster that the action is about, not connected yet; None for drivers without one."""
         return None
 
+    def prepare(self, known: dict[str, Any]) -> None:
+        """Start what an action will need, and what takes a while to start, before its options have come.
+
+        They may say that it is not needed, or never come: it has to end with this process.
+
+        :param known: the options that the action has, by name.
+        """
+
     def claims_for(self, action: str, options: dict[str, Any]) -> list[Claim]:
         """What the action locks, the home of its journal first."""
         if action in self.looking:

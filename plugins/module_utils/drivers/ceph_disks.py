@@ -14,7 +14,7 @@ from .._errors import BadCall, Missing, Refused
 from ..steps.base import LEAD
 from ..steps.claim import Claim
 from ..steps.files import SetAside
-from ..steps.volume_base import leave_alone, snapshot_of
+from ..steps.volume_base import id_of, leave_alone, snapshot_of
 from ..steps.volume_names import DiscardVolume, DropVolume, PublishVolume
 from ..steps.volume_snapshots import ForgetSnapshot, ReleaseBase, SnapshotVolume
 from ..steps.volumes import CloneImage, CopyVolume, CreateVolume, FillVolume, ResizeVolume
@@ -131,7 +131,7 @@ class CephDisks(CephVolumes, VmFiles):
             return reply
         pool, name = request["pool"], f"one-sys-{base(request['path'])}-checkpoint"
         try:
-            if request.site.volumes().look(pool, name):
+            if id_of(request.site.volumes(), pool, name):
                 reply.steps.append(DropVolume(pool, name))
         except OSError as error:
             request.site.warn(f"Whether there is a volume {pool}/{name} is not known: {error.strerror}")
@@ -215,7 +215,7 @@ def disk_volume(options: dict[str, Any], path: str) -> tuple[str, str]:
 
 def settled(request: Request, pool: str, name: str) -> bool:
     """Whether a volume is there and may stay: our own work, or, without ``force``, that of an earlier run."""
-    if request.site.volumes().look(pool, name) is None:
+    if not id_of(request.site.volumes(), pool, name):
         if request.ran:
             raise Missing(f"The volume {pool}/{name} is not there although it was made", request.site.lead.name)
         return False

@@ -77,7 +77,7 @@ class _Volume(RestoredDisk):
         from ..steps.restoring import Arrange
 
         virtual, _bitmaps = proven(self)
-        old = self.request.site.volumes().look(self.pool, self.name)
+        old = self.request.site.volumes().seen(self.pool, self.name)
         image_format = int(old["format"]) if old else self.request["rbd_format"]
         data_pool = old["data_pool"] if old else self.request["data_pool"]
         size = max(virtual, os.stat(self.fetched).st_size)

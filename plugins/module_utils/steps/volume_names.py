@@ -113,8 +113,8 @@ class DiscardVolume(VolumeStep):
         return f"delete the volume {self.shown()}"
 
     def done(self, site: Site) -> bool:
-        there = site.volumes().look(self.pool, self.name)
-        return there is None or bool(self.id and there["id"] != self.id)
+        there = id_of(site.volumes(), self.pool, self.name)
+        return not there or bool(self.id and there != self.id)
 
     def do(self, site: Site) -> None:
         leave_alone(site, self.pool, [self.name], site.timeouts.stall)
@@ -130,8 +130,8 @@ class DiscardVolume(VolumeStep):
 
     def undo(self, site: Site) -> None:
         cluster = site.volumes()
-        if self.name != self.aside and cluster.look(self.pool, self.name) is None:
-            if cluster.look(self.pool, self.aside) is not None:
+        if self.name != self.aside and not id_of(cluster, self.pool, self.name):
+            if id_of(cluster, self.pool, self.aside):
                 cluster.ask("rename", pool=self.pool, name=self.aside, new=self.name)
 
     def ended(self, site: Site) -> None:
@@ -157,8 +157,8 @@ class TrashVolume(VolumeStep):
         return f"move the volume {self.shown()} to the trash"
 
     def done(self, site: Site) -> bool:
-        there = site.volumes().look(self.pool, self.name)
-        return there is None or bool(self.id and there["id"] != self.id)
+        there = id_of(site.volumes(), self.pool, self.name)
+        return not there or bool(self.id and there != self.id)
 
     def do(self, site: Site) -> None:
         leave_alone(site, self.pool, [self.name], site.timeouts.stall)

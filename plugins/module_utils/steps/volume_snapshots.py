@@ -34,9 +34,7 @@ class SnapshotVolume(VolumeStep):
         return found is not None and (found["protected"] or not self.protect)
 
     def do(self, site: Site) -> None:
-        self.ask(site, "snapshot", snapshot=self.snapshot)
-        if self.protect:
-            self.ask(site, "protect", snapshot=self.snapshot)
+        self.ask(site, "snapshot", snapshot=self.snapshot, protect=self.protect)
 
     def undo(self, site: Site) -> None:
         if self.made and snapshot_of(site.volumes(), self.pool, self.name, self.snapshot):
@@ -100,8 +98,8 @@ class ReleaseBase(VolumeStep):
 
     def ended(self, site: Site) -> None:
         try:
-            if not self.done(site) and not self.ask(site, "children", snapshot=self.snapshot):
+            if not self.ask(site, "children", snapshot=self.snapshot):
                 self.ask(site, "forget", snapshot=self.snapshot)
         except OSError:
-            # others clone it, or remove it, in this moment; where it stays, the next clone uses it
+            # it is gone, or others clone it, or remove it, in this moment; where it stays, the next clone uses it
             pass

@@ -104,8 +104,7 @@ class CloneImage(CloneVolume):
                 if error.errno not in (errno.ENOENT, errno.EINVAL):
                     raise
                 lost = error
-            site.volumes().ask("snapshot", pool=pool, name=name, snapshot=self.snapshot)
-            site.volumes().ask("protect", pool=pool, name=name, snapshot=self.snapshot)
+            site.volumes().ask("snapshot", pool=pool, name=name, snapshot=self.snapshot, protect=True)
         raise lost
 
 
@@ -188,7 +187,7 @@ class FlattenVolume(VolumeStep):
         return f"copy what {self.shown()} stands on into it"
 
     def done(self, site: Site) -> bool:
-        found = site.volumes().look(self.pool, self.name)
+        found = site.volumes().seen(self.pool, self.name)
         return found is not None and found["parent"] is None
 
     def do(self, site: Site) -> None:
@@ -209,21 +208,21 @@ class ResizeVolume(VolumeStep):
         self.before = 0
 
     def evidence(self, site: Site) -> dict[str, Any]:
-        found = site.volumes().look(self.pool, self.name)
+        found = site.volumes().seen(self.pool, self.name)
         return {"before": found["size"] if found else 0}
 
     def words(self) -> str:
         return f"let the volume {self.shown()} have {-(-self.size >> 20)} MB"
 
     def done(self, site: Site) -> bool:
-        found = site.volumes().look(self.pool, self.name)
+        found = site.volumes().seen(self.pool, self.name)
         return found is not None and int(found["size"]) >= self.size
 
     def do(self, site: Site) -> None:
         self.ask(site, "resize", size=self.size)
 
     def undo(self, site: Site) -> None:
-        found = site.volumes().look(self.pool, self.name)
+        found = site.volumes().seen(self.pool, self.name)
         if found and self.before and found["size"] == self.size:
             self.ask(site, "resize", size=self.before, shrink=True)
 

@@ -15,10 +15,10 @@ from ..._errors import BadCall, one_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # never imported here, but read as source by name, which Ansible's packer does not see
-    from . import beds, content, diffs, served, survey, volumes  # noqa: F401
+    from . import beds, blocks, content, diffs, served, survey, volumes  # noqa: F401
 
 #: The program's files, each after those it imports.
-PARTS = ("beds", "volumes", "content", "diffs", "survey", "served")
+PARTS = ("beds", "volumes", "blocks", "content", "diffs", "survey", "served")
 #: What begins the name of a datastore whose claims lie in a pool; the pool's name follows.
 SCHEME = "rbd:"
 #: What begins the names of volumes that are not finished yet. Stock's names all begin with ``one-``.

@@ -114,7 +114,7 @@ OPERATIONS = {
     "cluster": "figures fence read entries write_entry lock adopt unlock",
     "volumes": "names number look children trash create clone rename remove resize flatten discard restore label"
     " set_label snapshot protect forget",
-    "content": "begin write check finish leave fill copy export digest used",
+    "content": "begin write check finish leave fill copy export digest hashed used",
     "diffs": "note own owner pick",
     "survey": "survey standing discarded purge",
 }
