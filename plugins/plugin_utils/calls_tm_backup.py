@@ -117,7 +117,7 @@ def disk_options(context: Context, machine: _Element, place: Place, wanted: list
     for disk_id in wanted:
         disk = disk_of(machine, disk_id)
         driver = text(disk, "TM_MAD").strip()
-        if driver.removeprefix(prefix) not in _FILES:
+        if not _is_file(machine, driver.removeprefix(prefix), prefix):
             raise Unsupported(
                 f"Disk {disk_id} of VM {place.vm} is kept by the driver {one_line(driver, 40)}, and not in a file here"
             )
@@ -129,6 +129,18 @@ def disk_options(context: Context, machine: _Element, place: Place, wanted: list
             persistent.append(str(disk_id))
         _refuse_snapshots(machine, place.vm, disk_id)
     return {"disks": formats, "images": images, "persistent": persistent}
+
+
+def _is_file(machine: _Element, driver: str, prefix: str) -> bool:
+    """Whether disks of this driver's images are files.
+
+    Those of Ceph are in a system datastore of the driver ssh, as raw files of the node (contract-tm 7.8).
+    """
+    if driver in _FILES:
+        return True
+    records = machine.findall("HISTORY_RECORDS/HISTORY")
+    system = text(records[-1], "TM_MAD").strip().removeprefix(prefix) if records else ""
+    return driver == "ceph" and system == "ssh"
 
 
 def volume_options(context: Context, machine: _Element, place: Place, wanted: list[int]) -> dict[str, Any]:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
-from plugins.module_utils._errors import Missing, Refused, StorageError, Unsupported
+from plugins.module_utils._errors import BadCall, Missing, Refused, StorageError, Unsupported
 from tests.unit.core.pools import image
-from tests.unit.core.support import MIB, act, killed_at
+from tests.unit.core.support import MIB, act, bytes_of, killed_at
 from tests.unit.core.vm_volumes import Disks, opened
 
 MIXED = {"system_driver": "ssh"}
@@ -157,4 +158,30 @@ def test_an_image_that_is_open_is_not_replaced(disks: Disks) -> None:
     brought(disks, "tm_ln")
     with opened(disks.pools, "one-5"), pytest.raises(StorageError, match="one/one-5 is open at"):
         disks.act("tm_mvds", source=disks.path(), destination="one/one-5", **MIXED)
+    assert tidy(disks)
+
+
+@pytest.mark.parametrize("action", ["tm_clone", "tm_ln"])
+def test_a_disk_in_a_file_is_backed_up_and_restored_as_one(disks: Disks, action: str) -> None:
+    """By the driver ssh, which oned calls for such a VM; the image in the pool has no part in it."""
+    disks.pools.volume("one-5")
+    brought(disks, action)
+    before = disks.pools.tree()
+    with open(disks.path(), "r+b") as file:
+        file.seek(3 * MIB)
+        file.write(b"guest" * 1000)
+    wanted = disks.path().read_bytes()
+    given = {"driver": "ssh", "datastore": disks.world.system, "path": disks.vm, "disks": ["0:raw"]}
+    persistent = ["0"] if action == "tm_ln" else []
+    act("tm_prebackup", **given, persistent=persistent, document="<VM/>")
+    kept = disks.world.root / "kept"
+    shutil.copy(disks.vm / "backup" / "disk.0.0", kept)
+    assert bytes_of(kept, "qcow2") == wanted
+    act("tm_postbackup", **given)
+    disks.path().write_bytes(image("lost"))
+    act("tm_restore", **given, persistent=persistent, sizes=["0:6"], sources=[f"0:{kept}"])
+    assert disks.path().read_bytes() == wanted
+    assert disks.pools.tree() == before
+    with pytest.raises(BadCall, match="Disk 0 is raw, and increments need qcow2"):
+        act("tm_prebackup", **given, mode="increment", document="<VM/>")
     assert tidy(disks)

@@ -92,3 +92,26 @@ def test_a_chain_that_stock_began_goes_on_in_its_form() -> None:
     assert (found["backup_format"], found["chain_disks"]) == ("rbd", ["0"])
     for last, image_format in ((2, "raw"), (-1, "rbd")):
         assert "backup_format" not in called("prebackup", document(last=last), image_format)[0]
+
+
+def in_ssh(system: str = "ssh") -> bytes:
+    """The same disks, of a VM whose own datastore is another driver's."""
+    history = f"<HISTORY_RECORDS><HISTORY><TM_MAD>{system}</TM_MAD></HISTORY></HISTORY_RECORDS></VM>"
+    return document(-1).replace(b"</VM>", history.encode()).replace(b"INCREMENT", b"FULL")
+
+
+@pytest.mark.parametrize("action", ["prebackup", "prebackup_live", "postbackup", "postbackup_live"])
+def test_disks_of_ceph_images_are_files_in_a_system_datastore_of_ssh(action: str) -> None:
+    with stdin(in_ssh()):
+        call = calls_tm.call(action, [DIRECTORY, "0:1:", "one-4", "-", "4", "105"], "ssh")
+        found = complete(call, Documents(), False)
+    _options.check("x", _actions.ACTIONS[f"tm_{action}"].options, {**found, "driver": "ssh"})
+    assert (found["disks"], found["images"], found["persistent"]) == (["0:raw", "1:raw"], [], ["1"])
+    assert "ceph_user" not in found
+
+
+@pytest.mark.parametrize("system", ["qcow2", "shared", "local", "ceph"])
+def test_and_nowhere_else(system: str) -> None:
+    with stdin(in_ssh(system)), pytest.raises(Unsupported, match="is kept by the driver ceph, and not in a file here"):
+        call = calls_tm.call("prebackup", [DIRECTORY, "0:1:", "one-4", "-", "4", "105"], "ssh")
+        complete(call, Documents(), False)
