@@ -37,8 +37,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 ##@ Use
 .PHONY: demo
-demo: install ## A VM's whole life on a lab of three hosts, each call shown
-	@$(BIN)/python -m tests.demo
+demo: install ## A VM's whole life on a lab of three hosts, each call shown (CEPH=1: on a Ceph cluster)
+	@$(BIN)/python -m tests.demo $(if $(CEPH),--drivers ceph ceph+ssh)
 
 .PHONY: remotes
 remotes: ## Lay the drivers over a remotes tree: make remotes DEST=dir [WITH=dir, drivers of others]

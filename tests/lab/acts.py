@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from tests.lab.ground import LabGround
 from tests.lab.looks import Looks
 from tests.lab.model import Disk, Image
+from tests.lab.model_pool import VolumeDisk
 from tests.lab.oned import (
     Completed,
     ImageType,
@@ -58,11 +59,11 @@ class Acts(Looks):
             for disk in self.model.values():
                 self._write(disk)
         elif step == "resize" and self._growing is not None:
-            path, size = self._disk(self._growing.number), f"{vm.disk(self._growing.number).size}M"
+            path, size = self._opened(self._disk(self._growing.number)), f"{vm.disk(self._growing.number).size}M"
             self.ground.run(vm.record.hostname, ["qemu-img", "resize", "-q", "-f", self._growing.format, path, size])
         elif step == "migrate":
             assert self.machine is not None
-            targets = [_TARGETS[disk.id] for disk in vm.disks] if self.pairing.local else []
+            targets = [_TARGETS[disk.id] for disk in vm.disks] if self.pairing.own_disks else []
             if self.fails:
                 # what it has written at the destination by then is nothing to go by
                 self.machine.qmp("query-status")
@@ -83,15 +84,15 @@ class Acts(Looks):
             self.machine.io("flush", _TARGETS[disk.number])
             return
         host = self._vm().record.hostname
-        self.ground.run(host, ["qemu-io", "-f", disk.format, "-c", command, self._disk(disk.number)])
+        self.ground.run(host, ["qemu-io", "-f", disk.format, "-c", command, self._opened(self._disk(disk.number))])
 
     @contextmanager
     def _running(self) -> Iterator[None]:
         """With a machine that has all disks, on the VM's host."""
         vm = self._vm()
-        place = self._directory().replace("/datastores/", "//datastores/")
-        disks = [(_TARGETS[disk.id], f"{place}/disk.{disk.id}", disk.format) for disk in vm.disks]
-        self.machine = Guest(self.hypervisors[vm.record.hostname], f"one-{vm.id}", disks, identity=vm.deploy_id)
+        disks = [(_TARGETS[disk.id], self._as_attached(self._disk(disk.id)), disk.format) for disk in vm.disks]
+        where, volumes = self.hypervisors[vm.record.hostname], self.ground.pool.source if self.ground.pool else ""
+        self.machine = Guest(where, f"one-{vm.id}", disks, identity=vm.deploy_id, volumes=volumes)
         try:
             yield
         finally:
@@ -127,7 +128,10 @@ class Acts(Looks):
         """A disk of an image comes to be."""
         image, in_place = self.known[label], not self.pairing.local
         persistent = label in ("data", "more")
-        self.model[number] = Disk(number, image, persistent, in_place, standing=in_place)
+        if self.pairing.disks_in_pool:
+            self.model[number] = VolumeDisk(number, image, persistent, self.vm)
+        else:
+            self.model[number] = Disk(number, image, persistent, in_place, standing=in_place)
 
     def _create(self) -> list[Outcome]:
         kind = "qcow2" if self.pairing.disk_format == "qcow2" else "raw"
@@ -196,6 +200,13 @@ class Acts(Looks):
         for disk in self.model.values():
             disk.delete(number)
         return outcomes
+
+    def _refused(self) -> list[Outcome]:
+        """Where disks have no snapshots, oned's call is refused by name, and nothing happens."""
+        outcomes = [self.life.snapshot_disk(self.vm, disk) for disk in self.model]
+        for outcome in outcomes:
+            assert not outcome.ok and "have no snapshots" in outcome.reason, outcome.reason
+        return []
 
     def _delete_youngest(self) -> list[Outcome]:
         return self._delete(max(self.model[0].snapshots))

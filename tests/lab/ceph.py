@@ -82,9 +82,14 @@ log_file = /dev/null
 """
 
 
+def missing() -> list[str]:
+    """Programs that a cluster takes and this machine does not have."""
+    return [name for name in PROGRAMS if not shutil.which(name)]
+
+
 def is_there() -> bool:
     """Whether this machine has what a cluster takes."""
-    return all(shutil.which(name) for name in PROGRAMS)
+    return not missing()
 
 
 class Cluster:

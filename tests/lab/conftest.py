@@ -13,6 +13,7 @@ from tests.lab.cases import Cases
 from tests.lab.ground import REMOTE, LabGround
 from tests.lab.hosts import DEFAULT_SHARED, Lab, can_make_hosts, repository
 from tests.lab.looking import all_running, end_shared_connections, left_of_ours, wait_for, wipe_hidden
+from tests.lab.pairings import ALL, Pairing
 from tests.lab.pool import LabPool
 from tests.lab.scene import Scene
 from tests.lab.virt import Hypervisor
@@ -86,8 +87,19 @@ def ceph_pool(ground: LabGround, ceph_cluster: ceph.Cluster) -> Iterator[LabPool
     yield made
     ground.pool = None
     made.hide()
-    assert (made.volumes(), made.left()) == ({}, [])
+    found = made.volumes(), made.left()
+    made.empty()
+    assert found == ({}, [])
     wait_for("all objects gone", lambda: not made.strays(), 30)
+
+
+@pytest.fixture
+def stored(request: pytest.FixtureRequest) -> Pairing:
+    """The pairing that the test's parameter names, with the cluster that it takes."""
+    found = ALL[request.node.callspec.params["pairing"]]
+    if found.images_in_pool:
+        request.getfixturevalue("ceph_pool")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +136,15 @@ def hypervisors(ground: LabGround) -> Iterator[dict[str, Hypervisor]]:
     for hypervisor in made.values():
         hypervisor.stop()
     wait_for("libvirt to end", lambda: not all_running(ground), 20)
+
+
+@pytest.fixture
+def lent(stored: Pairing, ground: LabGround, hypervisors: dict[str, Hypervisor]) -> dict[str, Hypervisor]:
+    """libvirt on both nodes, which may open the volumes that the pairing has."""
+    if ground.pool and stored.images_in_pool:
+        for hypervisor in hypervisors.values():
+            ground.pool.lend(hypervisor)
+    return hypervisors
 
 
 @pytest.fixture

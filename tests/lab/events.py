@@ -16,6 +16,21 @@ from tests.lab.story import Chapter, Check
 
 Event = tuple[str, Callable[[], list[Outcome]]]
 
+#: Events that there are only where disks have snapshots; elsewhere the first is refused.
+OF_SNAPSHOTS = (
+    "SNAPSHOT 0",
+    "SNAPSHOT 1",
+    "SNAPSHOT 2",
+    "SAVE SNAPSHOT",
+    "REVERT",
+    "DELETE SNAPSHOT",
+    "SNAPSHOT, SUSPENDED",
+    "SNAPSHOT, RUNNING",
+    "DELETE SNAPSHOT, RUNNING",
+)
+#: Those that there are only where disks move from one system datastore to another.
+OF_DATASTORES = ("MIGRATE, ANOTHER DATASTORE", "MIGRATE, BACK")
+
 
 class Events(Acts):
     """A life of every event."""
@@ -23,10 +38,10 @@ class Events(Acts):
     def prepare(self) -> None:
         """As any story, with a second system datastore and files to boot from."""
         super().prepare()
-        other = OTHER_SYSTEM[self.pairing.system_ds]
-        if other not in self.ground.oned.datastores:
-            driver = self.pairing.system_tm
-            self.life.create_datastore(f"sys2_{driver}", tm_mad=driver, type=DatastoreType.SYSTEM, ds_id=other)
+        for other in OTHER_SYSTEM.get(self.pairing.system_ds, ()):
+            if other not in self.ground.oned.datastores:
+                driver = self.pairing.system_tm
+                self.life.create_datastore(f"sys2_{driver}", tm_mad=driver, type=DatastoreType.SYSTEM, ds_id=other)
         if self.files not in self.ground.oned.datastores:
             driver = "ssh" if self.files == FILES[False] else "shared"
             template = {"SAFE_DIRS": self.sources, "RESTRICTED_DIRS": "/"}
@@ -39,11 +54,15 @@ class Events(Acts):
             )
 
     def events(self) -> list[tuple[str, Callable[[], list[Outcome]], Callable[[], list[Check]]]]:
-        return [(title, event, self._look) for title, event in [*self._off(), *self._live(), *self._ends()]]
+        told = [*self._off(), *self._moves(), *self._live(), *self._ends()]
+        if not self.pairing.snapshots:
+            told = [(title, event) for title, event in told if title not in OF_SNAPSHOTS]
+            told.insert(5, ("SNAPSHOT, REFUSED", self._refused))
+        return [(title, event, self._look) for title, event in told]
 
     def _off(self) -> list[Event]:
         life, first, second = self.life, *self.ground.nodes[:2]
-        other = OTHER_SYSTEM[self.pairing.system_ds]
+        kept = 0 if self.pairing.snapshots else -1
         return [
             ("IMPORT", self._import),
             ("CREATE", self._create),
@@ -71,12 +90,20 @@ class Events(Acts):
             ("WAKE", lambda: [life.resume(self.vm, second)]),
             ("MIGRATE", lambda: [life.migrate(self.vm, first)]),
             ("STOP", self._stop),
-            ("SAVE, STOPPED", lambda: self._save(0)),
+            ("SAVE, STOPPED", lambda: self._save(kept)),
             ("RESUME", lambda: [life.resume(self.vm, second)]),
             ("UNDEPLOY", lambda: [life.undeploy(self.vm)]),
             ("SAVE, UNDEPLOYED", lambda: self._save(-1)),
             ("RESIZE, UNDEPLOYED", self._resize),
             ("REDEPLOY", lambda: [life.resume(self.vm, first)]),
+        ]
+
+    def _moves(self) -> list[Event]:
+        first, second = self.ground.nodes[:2]
+        if self.pairing.system_ds not in OTHER_SYSTEM:
+            return []
+        (other,) = OTHER_SYSTEM[self.pairing.system_ds]
+        return [
             ("MIGRATE, ANOTHER DATASTORE", lambda: self._to_datastore(other, second)),
             ("MIGRATE, BACK", lambda: self._to_datastore(self.pairing.system_ds, first)),
         ]

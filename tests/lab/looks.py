@@ -12,12 +12,16 @@ from typing import Any
 from tests.lab.ground import LabGround
 from tests.lab.looking import layout, left_of_ours
 from tests.lab.model import Disk, Image
+from tests.lab.model_pool import BASE, VolumeDisk, family_of
+from tests.lab.pool import VOLUME, described
 from tests.lab.story import Check, Pairing, Story
 
-#: A second system datastore of each driver, by the first one.
-OTHER_SYSTEM = {101: 108, 103: 109, 105: 110, 107: 111}
+#: A second system datastore of each driver that moves disks to one, by the first one.
+OTHER_SYSTEM = {101: (108,), 103: (109,), 105: (110,), 107: (111,)}
 #: Datastores of kernels, by whether the nodes see them.
 FILES = {True: 113, False: 112}
+#: What a VM boots from, which comes from there.
+BOOT = ("kernel", "initrd")
 #: The ISO is the last disk that a VM is made with.
 _CONTEXT = 4
 
@@ -36,7 +40,7 @@ class Looks(Story):
         self.model: dict[int, Disk] = {}
         self.known: dict[str, Image] = {}
         self.system_ds = pairing.system_ds
-        self.files = FILES[pairing.image_tm not in ("ssh", "local")]
+        self.files = FILES[pairing.shared_images]
         self.gone: list[int] = []
         self.stays: dict[str, str] = {}
         self._seen: dict[tuple[str, str], tuple[object, str]] = {}
@@ -49,7 +53,7 @@ class Looks(Story):
         alive = bool(self.model)
         if alive:
             checks += self._look_contents()
-        checks += self._look_images_all()
+        checks += [*self._look_images_all(), *self._look_pool()]
         for host in (self.ground.frontend, *self.ground.nodes):
             checks += self._look_host(host, alive)
         left = left_of_ours(self.ground)
@@ -69,10 +73,15 @@ class Looks(Story):
         return self._seen[key][1]
 
     def _state_of(self, host: str, path: str) -> object:
-        """Inode, size and time of a file, of all in the folder that it really lies in, and of all layers of images."""
+        """Inode, size and time of a file, of all in the folder that it really lies in, and of all layers of images.
+
+        Of a volume nothing but its content tells whether it changed.
+        """
+        if path.startswith(VOLUME):
+            return object()
         seen = self.lab_ground.lab.path(host, path, follow=True)
         store = self.lab_ground.lab.path(self.ground.frontend, self._store())
-        files = [seen, *seen.parent.iterdir(), *store.iterdir(), *store.glob("*.snap/*")]
+        files = [seen, *seen.parent.iterdir(), *store.glob("*"), *store.glob("*.snap/*")]
         found = [(str(file), file.lstat()) for file in files]
         return sorted((name, info.st_ino, info.st_size, info.st_mtime_ns) for name, info in found)
 
@@ -82,29 +91,54 @@ class Looks(Story):
     def _look_contents(self) -> list[Check]:
         host, directory, checks = self._where(), self._directory(), []
         for disk in self.model.values():
-            checks.append(self._same_bytes(disk.name, host, f"{directory}/{disk.name}", disk.format, bytes(disk.now)))
+            checks.append(self._same_bytes(disk.name, host, disk.place(directory), disk.format, bytes(disk.now)))
             for number, content in disk.snapshots.items():
-                file = disk.file_of(number)
-                source = self._source(disk.image)
-                path = f"{source}.snap/{number}" if disk.linked else f"{directory}/{file}"
+                path = disk.place_of(number, directory, self._source(disk.image.id))
                 checks.append(self._same_bytes(f"{disk.name}, snapshot {number}", host, path, disk.format, content))
         checks += [self._filesystem(host), self._context(host)]
-        for name in ("kernel", "initrd"):
+        for name in BOOT:
             found = self.ground.path(host, f"{directory}/{name}").read_bytes()
             checks.append(Check(name, found == self.known[name].content))
         return checks
 
-    def _source(self, image: Image) -> str:
-        return self.ground.oned.image(image.id).source.replace("//", "/")
+    def _source(self, image: int) -> str:
+        return super()._source(image).replace("//", "/")
 
     def _look_images_all(self) -> list[Check]:
         """Every image by its name, but those that a VM writes to in place: these are looked at as its disks."""
         busy = [disk.image.label for disk in self.model.values() if disk.linked]
         frontend = self.ground.frontend
         return [
-            self._same_bytes(f"image {label}", frontend, self._source(image) + image.top, image.format, image.content)
+            self._same_bytes(f"image {label}", frontend, self._file_of(image) + image.top, image.format, image.content)
             for label, image in self.known.items()
             if label not in busy and image.id in self.ground.oned.images
+        ]
+
+    def _file_of(self, image: Image) -> str:
+        """Where an image is; files to boot from are never volumes."""
+        return self._source(image.id) if image.label not in BOOT else self.ground.oned.image(image.id).source
+
+    def _look_pool(self) -> list[Check]:
+        """All volumes by name, what each stands on, and its snapshots."""
+        pool = self.ground.pool
+        if not self.pairing.images_in_pool or pool is None:
+            return []
+        wanted: dict[str, str] = {}
+        volumes = [disk for disk in self.model.values() if isinstance(disk, VolumeDisk)]
+        cloned = {disk.image.id for disk in volumes if not disk.persistent}
+        for image in self.known.values():
+            if image.id in self.ground.oned.images and image.label not in BOOT:
+                wanted.update(family_of(image).volumes((BASE,) if image.id in cloned else ()))
+        for disk in volumes:
+            if not disk.persistent:
+                wanted.update(disk.family.volumes())
+        if self.pairing.disks_in_pool and self.model:
+            numbers = [disk.id for disk in self._vm().disks if disk.is_volatile]
+            wanted.update({f"one-sys-{self.vm}-{number}": described() for number in numbers})
+        left = pool.left()
+        return [
+            self._compared("the cluster", "pool", pool.volumes(), wanted),
+            Check("nothing of ours is left in the pool", not left, ", ".join(left)),
         ]
 
     def _look_host(self, host: str, alive: bool) -> list[Check]:
@@ -112,18 +146,19 @@ class Looks(Story):
         names: dict[str, str] = {}
         for label, image in self.known.items():
             if image.id in self.ground.oned.images:
-                source = self._source(image)
+                source = self._file_of(image)
                 names.update({source: label.upper(), source.rsplit("/", 1)[1]: label})
         wanted: dict[str, dict[str, str]] = {}
-        sees_images = host == self.ground.frontend or pairing.image_tm not in ("ssh", "local")
-        wanted[self._store()] = self._wanted_images(False) if sees_images else {}
+        sees_images = host == self.ground.frontend or pairing.shared_images
+        in_files = sees_images and not pairing.images_in_pool
+        wanted[self._store()] = self._wanted_images(False) if in_files else {}
         files = f"{settings.datastore_location}/{self.files}"
         wanted[files] = self._wanted_images(True) if sees_images else {}
-        for store in (pairing.system_ds, OTHER_SYSTEM[pairing.system_ds]):
+        for store in (pairing.system_ds, *OTHER_SYSTEM.get(pairing.system_ds, ())):
             path = f"{settings.datastore_location}/{store}"
             here = alive and store == self.system_ds and (not pairing.local or host == self._where())
             wanted[path] = self._wanted_directory() if here else {}
-            if pairing.local and (here or self.ground.path(host, f"{path}/.monitor").exists()):
+            if pairing.own_disks and (here or self.ground.path(host, f"{path}/.monitor").exists()):
                 # it says who monitors this host from the first VM on
                 wanted[path][".monitor"] = "text ssh\n"
         return [
@@ -152,16 +187,17 @@ class Looks(Story):
         wanted: dict[str, str] = {}
         used = {disk.image.label: disk for disk in self.model.values() if disk.linked}
         for label, image in self.known.items():
-            if image.id in self.ground.oned.images and (label in ("kernel", "initrd")) == of_files:
+            if image.id in self.ground.oned.images and (label in BOOT) == of_files:
                 wanted.update(used[label].beside_image() if label in used else image.around)
         return wanted
 
     def _wanted_directory(self) -> dict[str, str]:
         number, kind = str(self.vm), "qcow2" if self.pairing.disk_format == "qcow2" else "raw"
-        inside = {**self.stays, "disk.2": kind, "disk.3": "swap", "disk.4": "iso", "kernel": "raw", "initrd": "raw"}
-        for disk in self._vm().disks:
-            if disk.is_volatile and disk.id > _CONTEXT:
-                inside[f"disk.{disk.id}"] = disk.format
+        inside = {**self.stays, "disk.4": "iso", **dict.fromkeys(BOOT, "raw")}
+        if not self.pairing.disks_in_pool:
+            inside.update({"disk.2": kind, "disk.3": "swap"})
+            more = [disk for disk in self._vm().disks if disk.is_volatile and disk.id > _CONTEXT]
+            inside.update({f"disk.{disk.id}": disk.format for disk in more})
         for known in self.model.values():
             inside.update(known.in_directory())
         return {number: "directory", **{f"{number}/{name}": what for name, what in inside.items()}}

@@ -9,6 +9,10 @@ byte that a guest must find. It knows nothing of the drivers' code.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.lab.model_pool import Family
 
 #: Of a layer: the image, which lies in another datastore, or nothing below it.
 IMAGE, NOTHING = -1, -2
@@ -21,6 +25,7 @@ class Image:
     :ivar label: in lower case what its name is shown as, in upper case its whole path.
     :ivar around: what lies there for it, by name.
     :ivar layers: number of the layer below each, when a VM left it as a chain.
+    :ivar family: the volumes that it is, in a pool.
     """
 
     label: str
@@ -31,6 +36,7 @@ class Image:
     around: dict[str, str] = field(default_factory=dict)
     layers: dict[int, int] = field(default_factory=dict)
     active: int = 0
+    family: Family | None = None
 
     @property
     def top(self) -> str:
@@ -104,6 +110,14 @@ class Disk:
     def file_of(self, snapshot: int) -> str:
         """The file of a snapshot: beside the image (``LABEL.snap/1``) or in the VM's directory (``disk.0.snap/1``)."""
         return f"{self.image.label.upper() if self.linked else self.name}.snap/{snapshot}"
+
+    def place(self, directory: str) -> str:
+        """Where a guest finds the disk, of a VM in *directory*."""
+        return f"{directory}/{self.name}"
+
+    def place_of(self, snapshot: int, directory: str, source: str) -> str:
+        """Where a snapshot is to be read; *source* is the image."""
+        return f"{source}.snap/{snapshot}" if self.linked else f"{directory}/{self.file_of(snapshot)}"
 
     def _layer(self, below: int, folder: str) -> str:
         if below == NOTHING:

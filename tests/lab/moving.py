@@ -49,13 +49,12 @@ class Moving(Story):
         super()._guest(step, vm)
         if step in ("deploy", "restore"):
             where = self.hypervisors[vm.record.hostname]
-            # OpenNebula writes paths with a double slash
-            place = self._directory().replace("/datastores/", "//datastores/")
-            disks = [(target, f"{place}/disk.{disk}", self._format(disk)) for disk, target in TARGETS.items()]
+            places = {disk: self._as_attached(self._disk(disk)) for disk in (*TARGETS, 4)}
+            disks = [(target, places[disk], self._format(disk)) for disk, target in TARGETS.items()]
             # oned knows it by its UUID
             vm.deploy_id = vm.deploy_id or str(uuid.uuid4())
-            cdrom, writes = f"{place}/disk.4", (FIRST, LAST)
-            self.machine = Guest(where, f"one-{vm.id}", disks, cdrom, writes, vm.deploy_id)
+            writes, volumes = (FIRST, LAST), self.ground.pool.source if self.ground.pool else ""
+            self.machine = Guest(where, f"one-{vm.id}", disks, places[4], writes, vm.deploy_id, volumes=volumes)
             where.until("the guest writes", lambda: self.written() > 0, 20)
         elif step in ("shutdown", "save"):
             self.close()
@@ -69,7 +68,7 @@ class Moving(Story):
 
     def _move(self, host: str) -> None:
         machine = self.running()
-        copied = list(TARGETS.values()) if self.pairing.local else []
+        copied = list(TARGETS.values()) if self.pairing.own_disks else []
         if not self.fails:
             machine.migrate(self.hypervisors[host], copied, self.more)
             return
@@ -132,9 +131,8 @@ class Moving(Story):
 
     def bytes_of(self, host: str, path: str, disk_format: str) -> bytes:
         """What a guest would read from a disk, a snapshot or an image."""
-        scratch = f"{self.sources}/bytes.raw" if host == self.ground.frontend else "/var/tmp/bytes.raw"
-        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", disk_format, "-O", "raw", path, scratch])
-        return self.ground.path(host, scratch).read_bytes()
+        with self._raw(host, path, disk_format) as scratch:
+            return self.ground.path(host, scratch).read_bytes()
 
     # ------------------------------------------------------------ its life
 

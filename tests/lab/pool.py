@@ -25,9 +25,13 @@ _SECRET = "8f1c4f0e-3c6e-4a51-9a0b-6e0f1f7e2a10"
 _LISTING = Path(__file__).with_name("pool_listing.py")
 
 
-def begin(lab: Lab) -> ceph.Cluster:
-    """A running cluster in the lab's network, at an address that is no host's; :func:`end` ends it."""
-    made = ceph.Cluster(Path(tempfile.mkdtemp(prefix="ceph-")) / "c", *lab.outside())
+def begin(lab: Lab | None = None) -> ceph.Cluster:
+    """A running cluster in the lab's network, at an address that is no host's, or on this machine without a lab.
+
+    :func:`end` ends it.
+    """
+    address, prefix = lab.outside() if lab else ("127.0.0.1", [])
+    made = ceph.Cluster(Path(tempfile.mkdtemp(prefix="ceph-")) / "c", address, prefix)
     try:
         made.start()
     except BaseException:
@@ -165,6 +169,6 @@ class LabPool(Pool):
             self._lab.run(host, ["rm", "-f", CONF, RING], user="root")
 
 
-def described(parent: str, snapshots: Sequence[str]) -> str:
-    """A volume in words."""
+def described(parent: str = "", snapshots: Sequence[str] = ()) -> str:
+    """A volume in words: by itself it stands on nothing and has no snapshot."""
     return f"on {parent or 'nothing'}, snapshots {' '.join(sorted(snapshots)) or 'none'}"

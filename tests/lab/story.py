@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -27,40 +28,14 @@ from tests.lab.oned import (
     use_swap,
     use_volatile,
 )
+from tests.lab.pairings import ALL, PAIRINGS, VOLUMES, Pairing
+from tests.lab.pool import POOL, VOLUME, described
+
+__all__ = ["ALL", "PAIRINGS", "VOLUMES", "Chapter", "Check", "Pairing", "Story"]
 
 MB = 1 << 20
 SIZE = 16
 CONTEXT = {"HELLO": "world", "TOKEN": "s3cret 'quoted' $(id)"}
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """An image datastore's and a system datastore's drivers, with the datastores' ids in the lab."""
-
-    name: str
-    image_tm: str
-    system_tm: str
-    image_ds: int
-    system_ds: int
-    disk_format: str
-
-    @property
-    def local(self) -> bool:
-        """Whether a VM's files are its host's own."""
-        return self.system_tm in ("ssh", "local")
-
-
-PAIRINGS = {
-    pairing.name: pairing
-    for pairing in (
-        Pairing("qcow2", "qcow2", "qcow2", 100, 101, "qcow2"),
-        Pairing("shared", "shared", "shared", 102, 103, "raw"),
-        Pairing("ssh", "ssh", "ssh", 104, 105, "raw"),
-        Pairing("local", "local", "local", 106, 107, "qcow2"),
-        Pairing("qcow2+ssh", "qcow2", "ssh", 100, 105, "qcow2"),
-        Pairing("shared+ssh", "shared", "ssh", 102, 105, "raw"),
-    )
-}
 
 
 @dataclass
@@ -125,7 +100,7 @@ class Story:
             pattern = 16 * self._writes + disk
             offset = self._writes * MB
             content[offset : offset + MB // 2] = bytes([pattern]) * (MB // 2)
-            path = self._disk(disk)
+            path = self._opened(self._disk(disk))
             self.ground.run(
                 vm.record.hostname,
                 ["qemu-io", "-f", self._format(disk), "-c", f"write -P {pattern} {offset} {MB // 2}", path],
@@ -136,7 +111,22 @@ class Story:
         return found.format
 
     def _disk(self, disk: int) -> str:
+        """Where a disk is: a path, or ``rbd:<pool>/<volume>`` by the rules of names (contract-tm 6.6)."""
+        if self.pairing.disks_in_pool and disk != self._vm().context_disk_id:
+            known = self._vm().disk(disk)
+            if known.is_volatile:
+                return f"{VOLUME}{POOL}/one-sys-{self.vm}-{disk}"
+            source = f"{VOLUME}{known.attributes['SOURCE']}"
+            return f"{source}-{self.vm}-{disk}" if known.is_clone else source
         return f"{self._directory()}/disk.{disk}"
+
+    def _source(self, image: int) -> str:
+        """Where an image is, in the same way."""
+        return f"{VOLUME if self.pairing.images_in_pool else ''}{self.ground.oned.image(image).source}"
+
+    def _opened(self, place: str) -> str:
+        """A place as QEMU's programs open it."""
+        return self.ground.pool.opened(place) if self.ground.pool else place
 
     def _directory(self) -> str:
         settings = self.ground.oned.settings
@@ -145,17 +135,27 @@ class Story:
     def _vm(self) -> Vm:
         return self.ground.oned.vm(self.vm)
 
+    @staticmethod
+    def _as_attached(place: str) -> str:
+        """A place as libvirt is told it: OpenNebula writes paths with a double slash."""
+        return place.replace("/datastores/", "//datastores/")
+
     # ------------------------------------------------------------ the chapters
 
     def prepare(self) -> None:
         """Datastores in oned and the files that the images are made of."""
         pairing, oned = self.pairing, self.ground.oned
-        template = {"SAFE_DIRS": self.sources, "RESTRICTED_DIRS": "/"}
+        in_pool = self.ground.pool.template() if self.ground.pool else {}
+        template = {"SAFE_DIRS": self.sources, "RESTRICTED_DIRS": "/", **(in_pool if pairing.images_in_pool else {})}
         if pairing.image_tm == "ssh" and pairing.disk_format == "raw":
             template["DRIVER"] = "raw"
         if pairing.image_ds not in oned.datastores:
             self.life.create_datastore(
-                f"img_{pairing.image_tm}", tm_mad=pairing.image_tm, ds_id=pairing.image_ds, template=template
+                f"img_{pairing.image_tm}",
+                pairing.image_mad,
+                pairing.image_tm,
+                ds_id=pairing.image_ds,
+                template=template,
             )
         if pairing.system_ds not in oned.datastores:
             self.life.create_datastore(
@@ -163,6 +163,7 @@ class Story:
                 tm_mad=pairing.system_tm,
                 type=DatastoreType.SYSTEM,
                 ds_id=pairing.system_ds,
+                template=in_pool if pairing.disks_in_pool else None,
             )
         source, frontend = f"{self.sources}/base.{pairing.disk_format}", self.ground.frontend
         self.ground.run(frontend, ["mkdir", "-p", self.sources])
@@ -255,13 +256,22 @@ class Story:
 
     # ------------------------------------------------------------ looking
 
+    @contextmanager
+    def _raw(self, host: str, place: str, disk_format: str) -> Iterator[str]:
+        """A file on a host that has what a guest would read from a disk, a snapshot or an image."""
+        scratch = f"{self.sources}/look.raw" if host == self.ground.frontend else "/var/tmp/look.raw"
+        self.ground.run(
+            host, ["qemu-img", "convert", "-U", "-f", disk_format, "-O", "raw", self._opened(place), scratch]
+        )
+        yield scratch
+        self.ground.run(host, ["rm", "-f", scratch])
+
     def _content(self, host: str, path: str, disk_format: str) -> str:
         """SHA-256 of what a guest would read from a disk."""
-        scratch = f"{self.sources}/look.raw" if host == self.ground.frontend else "/var/tmp/look.raw"
-        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", disk_format, "-O", "raw", path, scratch])
-        digest = hashlib.sha256(self.ground.path(host, scratch).read_bytes()).hexdigest()
-        self.ground.run(host, ["rm", "-f", scratch])
-        return digest
+        if path.startswith(VOLUME) and self.ground.pool:
+            return hashlib.sha256(self.ground.pool.content(path)).hexdigest()
+        with self._raw(host, path, disk_format) as scratch:
+            return hashlib.sha256(self.ground.path(host, scratch).read_bytes()).hexdigest()
 
     def _same(self, what: str, host: str, path: str, disk_format: str, golden: bytearray) -> Check:
         found, wanted = self._content(host, path, disk_format), hashlib.sha256(golden).hexdigest()
@@ -272,7 +282,7 @@ class Story:
         for image in self._images:
             known = self.ground.oned.image(image)
             checks.append(
-                self._same(f"image {known.name}", self.ground.frontend, known.source, known.format, self.base)
+                self._same(f"image {known.name}", self.ground.frontend, self._source(image), known.format, self.base)
             )
         return checks
 
@@ -289,7 +299,8 @@ class Story:
             for disk, golden in self.golden.items()
         ]
         checks.append(self._filesystem(host))
-        swap = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-s", "LABEL", "-o", "value", self._disk(3)]).split()
+        with self._raw(host, self._disk(3), "raw") as scratch:
+            swap = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-s", "LABEL", "-o", "value", scratch]).split()
         checks.append(Check(f"disk.3 on {host} is swap", sorted(swap) == ["swap", "swap"], " ".join(swap)))
         checks.append(self._context(host))
         if self.pairing.local:
@@ -301,11 +312,9 @@ class Story:
 
     def _filesystem(self, host: str) -> Check:
         """The volatile disk carries a clean ext4."""
-        scratch = "/var/tmp/look.ext4" if host != self.ground.frontend else f"{self.sources}/look.ext4"
-        self.ground.run(host, ["qemu-img", "convert", "-U", "-f", self._format(2), "-O", "raw", self._disk(2), scratch])
-        kind = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-o", "value", scratch]).strip()
-        self.ground.run(host, ["e2fsck", "-f", "-n", scratch])
-        self.ground.run(host, ["rm", "-f", scratch])
+        with self._raw(host, self._disk(2), self._format(2)) as scratch:
+            kind = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-o", "value", scratch]).strip()
+            self.ground.run(host, ["e2fsck", "-f", "-n", scratch])
         return Check(f"disk.2 on {host} is a clean ext4", kind == "ext4", kind)
 
     def _context(self, host: str) -> Check:
@@ -325,9 +334,10 @@ class Story:
         """The persistent image has what the guest wrote, the other is as it was, and nothing else is left."""
         images = [self.ground.oned.image(image) for image in self._images]
         frontend = self.ground.frontend
+        wanted = (("unchanged", self.base), ("kept", self.golden[1]))
         checks = [
-            self._same(f"image {images[0].name} unchanged", frontend, images[0].source, images[0].format, self.base),
-            self._same(f"image {images[1].name} kept", frontend, images[1].source, images[1].format, self.golden[1]),
+            self._same(f"image {image.name} {how}", frontend, self._source(image.id), image.format, content)
+            for image, (how, content) in zip(images, wanted, strict=True)
         ]
         names = {PurePosixPath(image.source).name for image in images}
         return [*checks, *self._leftovers(names)]
@@ -351,4 +361,10 @@ class Story:
                         if item.name != "locks"
                     ]
             checks.append(Check(f"no leftovers on {host}", not found, json.dumps(found) if found else ""))
+        if self.pairing.images_in_pool and self.ground.pool:
+            left = self.ground.pool.left()
+            stands = self.ground.pool.volumes()
+            left += [f"{name} {what}" for name, what in stands.items() if what != described() or name not in images]
+            left += [f"no {name}" for name in images - stands.keys()]
+            checks.append(Check("no leftovers in the pool", not left, json.dumps(left) if left else ""))
         return checks

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.lab.ground import LabGround
 from tests.lab.looking import layout
+from tests.lab.pool import described
 from tests.lab.scene import ANSIBLE
-from tests.lab.story import PAIRINGS, Chapter, Story
+from tests.lab.story import ALL, Chapter, Story
 
 THROUGH_ANSIBLE = {"ONE_STORAGE_LAUNCHER": "ansible", "ONE_STORAGE_ANSIBLE": ANSIBLE}
 
@@ -50,6 +53,8 @@ VM: dict[str, dict[str, str]] = {
     "local": _COPIES,
     "qcow2+ssh": _COPIES,
     "shared+ssh": _RAW,
+    "ceph": {"disk.4": "iso"},
+    "ceph+ssh": _RAW,
 }
 
 #: What the image datastore holds then, names without its folder.
@@ -66,6 +71,20 @@ IMAGES: dict[str, dict[str, str]] = {
     "local": {"os": "qcow2", "data": "qcow2"},
     "qcow2+ssh": {"os": "qcow2", "data": "qcow2"},
     "shared+ssh": {"os": "raw", "data": "raw"},
+    "ceph": {},
+    "ceph+ssh": {},
+}
+
+#: What its pool holds then (contract-tm 6.6).
+POOL: dict[str, dict[str, str]] = {
+    "ceph": {
+        "os": described("", ["snap"]),
+        "data": described(),
+        "os-VM-0": described("os@snap"),
+        "one-sys-VM-2": described(),
+        "one-sys-VM-3": described(),
+    },
+    "ceph+ssh": {"os": described(), "data": described()},
 }
 
 
@@ -90,10 +109,22 @@ class Layouts:
         self._compare(chapter, "VM", layout(self.ground, host, f"{system}/{self.story.vm}", names), VM[pairing.name])
         around = layout(self.ground, host, system, names)
         around = {name: what for name, what in around.items() if name.split("/")[0] != str(self.story.vm)}
-        self._compare(chapter, "system datastore", around, _MARKED if pairing.local else {})
+        marked = _MARKED if pairing.own_disks else {}
+        self._compare(chapter, "system datastore", around, marked)
         store = f"{settings.datastore_location}/{pairing.image_ds}"
-        for seen in {self.ground.frontend, *(() if pairing.image_tm in ("ssh", "local") else self.ground.nodes)}:
+        for seen in {self.ground.frontend, *(self.ground.nodes if pairing.shared_images else ())}:
             self._compare(chapter, f"images on {seen}", layout(self.ground, seen, store, names), IMAGES[pairing.name])
+        if self.ground.pool and pairing.images_in_pool:
+            names = {image.rpartition("/")[2]: label for image, label in zip(images, ("os", "data"), strict=True)}
+            found = {self._named(name, names): what for name, what in self.ground.pool.volumes().items()}
+            found = {name: self._named(what, names) for name, what in found.items()}
+            self._compare(chapter, "pool", found, POOL[pairing.name])
+
+    def _named(self, text: str, names: dict[str, str]) -> str:
+        """A name of a volume, or what it stands on, without numbers that differ from run to run."""
+        for image, label in names.items():
+            text = re.sub(rf"\b{image}(?=[-@]|$)", label, text)
+        return text.replace(f"-{self.story.vm}-", "-VM-")
 
     def _compare(self, chapter: Chapter, what: str, found: dict[str, Any], wanted: dict[str, str]) -> None:
         for name in sorted(found.keys() | wanted.keys()):
@@ -103,7 +134,7 @@ class Layouts:
 
 def live(ground: LabGround, pairing: str, environment: dict[str, str]) -> set[str]:
     """Tell the story; the launchers that were used. Everything that was wrong fails the test."""
-    story = Story(ground, PAIRINGS[pairing], {"ONE_STORAGE_TRACE": "1", **environment})
+    story = Story(ground, ALL[pairing], {"ONE_STORAGE_TRACE": "1", **environment})
     layouts = Layouts(ground, story)
     right = story.tell(layouts)
     wrong = list(layouts.wrong)
@@ -122,21 +153,31 @@ def live(ground: LabGround, pairing: str, environment: dict[str, str]) -> set[st
     return {text.split("launcher ")[1].split(",")[0] for text in told}
 
 
-@pytest.mark.parametrize("pairing", PAIRINGS)
+#: Of the pairings, those that a short run has with Ansible; and of volumes.
+_SHORT_ANSIBLE = ("qcow2", "ssh")
+_LONG = ("ceph+ssh",)
+
+
+def _pairings(short: Sequence[str]) -> list[Any]:
+    return [name if name in short else pytest.param(name, marks=pytest.mark.full) for name in ALL]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("pairing", _pairings([name for name in ALL if name not in _LONG]))
 def test_whole_life(tidy: LabGround, pairing: str) -> None:
     """The default: in process on the front-end, over ssh on nodes."""
     assert live(tidy, pairing, {}) == {"in process", "ssh"}
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("pairing", PAIRINGS)
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("pairing", ALL)
 def test_whole_life_with_the_ssh_launcher(tidy: LabGround, pairing: str) -> None:
     assert live(tidy, pairing, {"ONE_STORAGE_LAUNCHER": "ssh"}) == {"in process", "ssh"}
 
 
-@pytest.mark.parametrize(
-    "pairing", [name if name in ("qcow2", "ssh") else pytest.param(name, marks=pytest.mark.full) for name in PAIRINGS]
-)
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("pairing", _pairings(_SHORT_ANSIBLE))
 def test_whole_life_with_the_ansible_launcher(bare_nodes: LabGround, tidy: LabGround, pairing: str) -> None:
     """The nodes have Python and their tools, and nothing of ours."""
     assert live(tidy, pairing, THROUGH_ANSIBLE) == {"ansible"}

@@ -11,16 +11,16 @@ from tests.lab.ground import LabGround
 from tests.lab.looking import left_of_ours
 from tests.lab.moving import Moving, told
 from tests.lab.oned import Call
-from tests.lab.story import PAIRINGS
+from tests.lab.story import ALL, PAIRINGS
 from tests.lab.virt import Hypervisor
 
 
 @pytest.mark.parametrize(
-    "pairing", [name if name == "qcow2+ssh" else pytest.param(name, marks=pytest.mark.full) for name in PAIRINGS]
+    "pairing", [name if name == "qcow2+ssh" else pytest.param(name, marks=pytest.mark.full) for name in ALL]
 )
-def test_there_and_back(quiet: LabGround, hypervisors: dict[str, Hypervisor], pairing: str) -> None:
+def test_there_and_back(quiet: LabGround, lent: dict[str, Hypervisor], pairing: str) -> None:
     """Contents, links and leftovers after each way; a failed one leaves everything as it was."""
-    story = Moving(quiet, PAIRINGS[pairing], hypervisors)
+    story = Moving(quiet, ALL[pairing], lent)
     first, second = quiet.nodes[:2]
     story.begin()
     written = story.written()
