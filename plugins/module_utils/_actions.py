@@ -362,6 +362,7 @@ ACTIONS: dict[str, Action] = {
         "ds",
         "digest",
         _COMMON,
+        _CEPH,
         _DATASTORE,
         {"source": _text(required=True), "format": _text("raw", choices=_ALL_FORMATS)},
     ),

@@ -15,17 +15,18 @@ description:
     layers, and wherever the file has holes. So it says whether two images hold the same, on hosts that do not see both.
   - It is not the digest of the file. Blocks of 1 MB that hold nothing but zeros are left out, each other one is hashed
     with its number and without the zeros at its end.
-  - Only what is there is read. An image that changes meanwhile is an error.
+  - Only what is there is read. An image that changes meanwhile is an error, and so is a volume that somebody has open.
   - The lead is the host that has the image, in a normal installation the front-end. There is no peer.
 author:
   - one_storage.drivers contributors (!UNKNOWN)
 extends_documentation_fragment:
   - one_storage.drivers.attributes.looking
   - one_storage.drivers.common
+  - one_storage.drivers.ceph
   - one_storage.drivers.datastore
 options:
   source:
-    description: The image's file (C(SOURCE)). It lies directly in O(datastore).
+    description: The image's file (C(SOURCE)), which lies directly in O(datastore), or its volume, as C(one/one-5).
     type: str
     required: true
   format:

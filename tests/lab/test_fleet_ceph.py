@@ -13,6 +13,7 @@ import pytest
 from tests.lab import ceph, pool
 from tests.lab.fleet import FROM, TO, Fleet
 from tests.lab.hosts import Lab, can_make_hosts, repository
+from tests.lab.looking import wait_for
 from tests.lab.oned import DatastoreType, Image, ImageState, use_image, use_volatile
 from tests.lab.pool import LabPool
 
@@ -136,3 +137,25 @@ def test_orphans_of_a_pool_that_datastores_share(fleet: Fleet, empty: LabPool) -
     rbd("rm", "--no-progress", "one/customers")
     assert empty.volumes() == before
     fleet.life.terminate(vm).check()
+
+
+def test_images_move_to_another_pool_and_go_on_after_a_kill(fleet: Fleet, empty: LabPool) -> None:
+    for number in (1, 10, 11):
+        known(fleet, empty, number)
+    where = ("migrate", "--from", str(POOL), "--to", str(SECOND))
+    report = fleet.run("images", *where)
+    assert report["movable"] == [1, 10, 11]
+    process = fleet.start("images", *where, "--apply", "--throttle", "1")
+    wait_for("the first copy", lambda: len(fleet.ground.oned.images) > 3, 60)
+    process.kill()
+    process.wait(20)
+    fleet.managing.settle()
+    fleet.run("images", *where, "--apply", timeout=300)
+    images = fleet.ground.oned.images
+    assert {image.name: image.datastore_id for image in images.values()} == {
+        f"image {number}": SECOND for number in (1, 10, 11)
+    }
+    for image in images.values():
+        assert image.state is ImageState.READY
+        assert empty.cluster.content(image.source) == data(image.name.rpartition(" ")[2])
+    assert sorted(empty.volumes()) == sorted(f"one2/one-{number}" for number in images)

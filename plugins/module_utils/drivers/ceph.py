@@ -13,6 +13,7 @@ from ..steps.volumes import CopyVolume, CreateVolume, FillVolume
 from ..tools.rbd import volume_of
 from .base import Answer, Plan, Request
 from .ceph_contents import CephContents
+from .ceph_digest import CephDigests
 from .ceph_export import CephExports
 from .ceph_images import (
     CephImages,
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from .base import Reply
 
 
-class Ceph(CephContents, CephExports, CephSnapshots, Imports):
+class Ceph(CephContents, CephDigests, CephExports, CephSnapshots, Imports):
     """Images as volumes. Each group of actions has a file of its own."""
 
-    looking = ("stat", "monitor")
+    looking = ("stat", "monitor", "digest")
     answering = ("cp", "mkfs", "clone")
 
     # ------------------------------------------------------------ cp

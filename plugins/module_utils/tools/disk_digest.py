@@ -10,20 +10,18 @@ read that is not there.
 from __future__ import annotations
 
 import os
-import struct
 
 from .command import going_on
 from .files import extents
+from .rbd.blocks import hashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     #: Data from an offset on.
     Read = Callable[[int, int], bytes]
-
-_BLOCK = 1 << 20
 
 
 def of_raw(path: str) -> tuple[str, int, int]:
@@ -34,9 +32,8 @@ def of_raw(path: str) -> tuple[str, int, int]:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         before = os.fstat(handle)
-        taken = _hashed(
-            extents(handle, before.st_size), before.st_size, lambda start, size: os.pread(handle, size, start)
-        )
+        stretches = extents(handle, before.st_size)
+        taken = hashed(stretches, before.st_size, lambda start, size: os.pread(handle, size, start), going_on)
         _unchanged(path, before, os.fstat(handle))
     finally:
         os.close(handle)
@@ -65,7 +62,7 @@ def of_map(found: list[dict[str, Any]], files: list[str], size: int, elsewhere: 
                 handles[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
                 before[name] = os.fstat(handles[name])
         reader = _Parts(parts, handles, elsewhere)
-        taken = _hashed([(part[0], part[1]) for part in parts], size, reader.read)
+        taken = hashed([(part[0], part[1]) for part in parts], size, reader.read, going_on)
         for name, handle in handles.items():
             _unchanged(name, before[name], os.fstat(handle))
     finally:
@@ -100,30 +97,6 @@ class _Parts:
             result[low - start : low - start + len(data)] = data
             number += 1
         return bytes(result)
-
-
-def _hashed(stretches: Iterable[tuple[int, int]], size: int, read: Read) -> tuple[str, int]:
-    import hashlib
-
-    taken, passed = hashlib.sha256(), 0
-    for block in _blocks(stretches):
-        going_on()
-        # how many zeros end a block depends on how formats round sizes up
-        data = read(block * _BLOCK, min(_BLOCK, size - block * _BLOCK)).rstrip(b"\0")
-        if data:
-            taken.update(struct.pack(">QI", block, len(data)))
-            taken.update(data)
-            passed += len(data)
-    return taken.hexdigest(), passed
-
-
-def _blocks(stretches: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Numbers of the blocks that have data, each once, rising."""
-    behind = 0
-    for start, end in stretches:
-        first, last = max(start // _BLOCK, behind), -(-end // _BLOCK)
-        yield from range(first, last)
-        behind = max(behind, last)
 
 
 def _unchanged(path: str, before: os.stat_result, after: os.stat_result) -> None:

@@ -146,6 +146,7 @@ class Migration:
         options = {
             "driver": self._drivers[side],
             "datastore": store["path"],
+            **store.get("settings", {}),
             "source": text(image, "SOURCE"),
             "format": text(image, "FORMAT", "raw").strip().lower(),
         }

@@ -10,6 +10,8 @@ line of JSON each way for a call; what it is asked is in :data:`.served.OPERATIO
 
 from __future__ import annotations
 
+import os
+
 from ..._errors import BadCall, one_line
 
 TYPE_CHECKING = False
@@ -43,8 +45,13 @@ class Access:
 
 def program() -> str:
     """The whole program as one text for ``python3 -c``."""
-    from ..source import as_modules, source_of
+    from ..source import as_modules, from_files, source_of
 
+    folder = os.path.dirname(__file__)
+    files = [[name, os.path.join(folder, f"{name}.py")] for name in PARTS]
+    if all(os.path.exists(path) for _name, path in files):
+        return f"import sys\n{from_files(repr(files))}\nm.main()\n"
+    # Ansible brings us in an archive
     sources = [[name, source_of(f"rbd.{name}")] for name in PARTS]
     return f"import sys\n{as_modules(repr(sources))}\nm.main()\n"
 

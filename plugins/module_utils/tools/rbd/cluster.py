@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _PYTHON = "/usr/bin/python3"
 #: What only looks: asked once more when the program at the other end dies under it.
 _LOOKS = frozenset(
-    "figures read entries names number look children trash label digest hashed used owner survey standing discarded".split()
+    "figures read entries names number look children trash label digest hashed used owner"
+    " survey standing discarded".split()
 )
 #: What changes no volume.
 _QUIET = _LOOKS | {"write_entry", "adopt", "unlock", "check"}

@@ -9,6 +9,8 @@ import os
 import queue
 import threading
 
+from .blocks import hashed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -218,6 +220,29 @@ class Content:
             image.diff_iterate(0, size, None, extent)
             blank(size)
         return [taken.hexdigest(), size]
+
+    def hashed(self, pool: str, name: str) -> list[Any]:
+        """Digest, bytes of data and size of a volume, as of a file (:mod:`..disk_digest`)."""
+        stretches: list[tuple[int, int]] = []
+
+        def extent(offset: int, length: int, exists: bool) -> None:
+            if exists and stretches and stretches[-1][1] == offset:
+                stretches[-1] = (stretches[-1][0], offset + length)
+            elif exists:
+                stretches.append((offset, offset + length))
+
+        done = 0
+
+        def read(start: int, count: int) -> bytes:
+            nonlocal done
+            done = start + count
+            data: bytes = image.read(start, count)
+            return data
+
+        with self._volumes.open(pool, name, read_only=True) as image:
+            size = int(image.size())
+            image.diff_iterate(0, size, None, extent)
+            return [*hashed(stretches, size, read, lambda: self._volumes.passed(done, size)), size]
 
     def used(self, pool: str, names: list[str]) -> dict[str, int]:
         """Bytes of the objects that each of these volumes has of its own, as ``rbd du`` counts them.
