@@ -13,6 +13,10 @@ for name, text in SOURCES:
     m = type(sys)("sent." + name); m.__package__ = "sent"; sys.modules["sent." + name] = m; setattr(k, name, m)
     exec(compile(text, name, "exec"), m.__dict__)
 """
+#: The same, of files, as they were compiled when they were deployed: that is a third of what they cost.
+_FROM_FILES = _AS_MODULES.replace(
+    """compile(text, name, "exec")""", """SourceFileLoader(m.__name__, text).get_code(m.__name__)"""
+)
 
 
 def source_of(name: str) -> str:
@@ -33,3 +37,9 @@ def as_modules(sources: str) -> str:
     :param sources: an expression for the list of names and texts, each after those it imports.
     """
     return _AS_MODULES.replace("SOURCES", sources, 1)
+
+
+def from_files(files: str) -> str:
+    """The same with paths of files in place of texts. Nothing is written beside them."""
+    loader = "from _frozen_importlib_external import SourceFileLoader\nsys.dont_write_bytecode = True"
+    return loader + _FROM_FILES.replace("SOURCES", files, 1)
