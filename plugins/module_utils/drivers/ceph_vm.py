@@ -8,15 +8,14 @@ own, and goes over SSH where the VM goes.
 
 from __future__ import annotations
 
-import re
-
 from .base import Answer, Request
 from .ceph_backup import CephBackups
 from .ceph_contents import CephContents
 from .ceph_disk_snapshots import CephDiskSnapshots
 from .ceph_images import pool_totals
+from .ceph_names import named
 from .ceph_restore import CephRestores
-from .space import Files
+from .space import Files, megabytes
 from .ssh import Ssh
 from .vm_files import is_disk
 from .vm_migrate import HOOKS, MigratingOver
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from ..steps.base import Step
     from .base import Reply
-
-#: What a VM's disk is called, and nothing that a revert retired: VM, disk.
-_DISK = re.compile(r"one-(?:\d+|sys)-(\d+)-(\d+)", re.ASCII)
 
 
 class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSnapshots):
@@ -61,17 +57,33 @@ class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSn
     def monitor(self, request: Request) -> Reply:
         """Total, used and free MB of the pool, and the disks in it when they are wanted.
 
-        A disk's size is that of the objects that it has of its own.
+        A snapshot has what was written until it was taken, the disk what was written since, and what is kept for
+        snapshots that oned does not know, such as those of backups. Volumes that reverts retired are the disk's, too.
         """
         totals = pool_totals(request, request["pool"])
         if not request["vm_disks"]:
             return Answer(**totals, vms=[], missed=[])
         cluster, pool = request.site.volumes(), request["pool"]
-        disks = {name: match for name in cluster.ask("names", pool=pool) if (match := _DISK.fullmatch(name))}
+        disks = {name: found for name in cluster.ask("names", pool=pool) if (found := named(name)).what == "disk"}
         used = cluster.ask("used", pool=pool, names=sorted(disks)) if disks else {}
-        vms: dict[int, list[dict[str, Any]]] = {}
-        for name, size in used.items():
-            vm, disk = (int(number) for number in disks[name].groups())
-            vms.setdefault(vm, []).append({"id": disk, "size_mb": -(-size >> 20), "snapshots": []})
-        found = [{"id": vm, "disks": sorted(vms[vm], key=lambda disk: int(disk["id"]))} for vm in sorted(vms)]
+        sizes: dict[int, dict[int, dict[str, int]]] = {}
+        for name, shares in used.items():
+            own = sizes.setdefault(disks[name].vm, {}).setdefault(disks[name].disk, {"": 0})
+            for snapshot, size in shares:
+                number = snapshot if snapshot.isdigit() else ""
+                own[number] = own.get(number, 0) + size
+        found = [
+            {"id": vm, "disks": [_disk(number, sizes[vm][number]) for number in sorted(sizes[vm])]}
+            for vm in sorted(sizes)
+        ]
         return Answer(**totals, vms=found, missed=[])
+
+
+def _disk(number: int, sizes: dict[str, int]) -> dict[str, Any]:
+    """A disk as it is told to oned.
+
+    :param sizes: bytes by snapshot; under no name, of the disk.
+    """
+    own = sizes.pop("")
+    snapshots = [{"id": int(snapshot), "size_mb": megabytes(sizes[snapshot])} for snapshot in sorted(sizes, key=int)]
+    return {"id": number, "size_mb": megabytes(own), "snapshots": snapshots}

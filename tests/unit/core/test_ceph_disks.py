@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -333,3 +334,28 @@ def test_monitor_tells_the_pools_room_and_what_each_disk_takes(disks: Disks) -> 
         },
     ]
     assert act("tm_monitor", **pools.options(vm_disks=False))["vms"] == []
+
+
+def test_monitor_tells_snapshots_as_rbd_counts_them_and_what_reverts_retired(disks: Disks) -> None:
+    """Every object is counted once: with the snapshot until which it was written, or with the disk."""
+    pools = disks.pools
+    pools.volume("one-5", bytes(24 * MIB))
+    disks.clone()
+    given = {"path": disks.path(), "image": "one/one-5"}
+    for number, objects in enumerate((1, 2, 3)):
+        for place in range(objects):
+            pools.patch("one-5-42-0", f"{number}", place=4 * MIB * place)
+        disks.act("tm_snap_create", **given, snapshot_id=number)
+    pools.patch("one-5-42-0", "lost", place=20 * MIB)
+    disks.act("tm_snap_revert", **given, snapshot_id=1)
+    pools.patch("one-5-42-0", "now", place=0)
+    disks.act("tm_snap_create", **given, snapshot_id=10)
+    pools.patch("one-5-42-0", "later", place=8 * MIB)
+    pools.look.ask("snapshot", pool="one", name="one-5-42-0", snapshot="one_backup_3")
+    (vm,) = act("tm_monitor", **pools.options(vm_disks=True))["vms"]
+    snapshots = [{"id": number, "size_mb": size} for number, size in ((0, 4), (1, 8), (2, 12), (10, 4))]
+    # one object that was written before the revert, one since the snapshot
+    assert vm == {"id": 42, "disks": [{"id": 0, "size_mb": 8, "snapshots": snapshots}]}
+    told = [json.loads(pools.cluster.rbd("du", "--format", "json", f"one/{name}")) for name in pools.names()[1:]]
+    used = sum(image["used_size"] for one in told for image in one["images"])
+    assert used == sum((4, 8, 12, 4, 8)) * MIB

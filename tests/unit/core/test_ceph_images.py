@@ -58,7 +58,10 @@ def test_zeros_and_holes_of_a_source_take_no_room(pools: Pools) -> None:
     zeros.write_bytes(gzip.compress(bytes(64 * MIB), 1))
     act("ds_cp", **pools.new(5, source=path, size=200))
     act("ds_cp", **pools.new(6, source=zeros, size=64))
-    assert pools.look.ask("used", pool="one", names=["one-5", "one-6"]) == {"one-5": 4 * MIB, "one-6": 0}
+    assert pools.look.ask("used", pool="one", names=["one-5", "one-6"]) == {
+        "one-5": [["", 4 * MIB]],
+        "one-6": [["", 0]],
+    }
     assert info("one/one-5", pools.cluster)["size"] == 200 * MIB
     assert info("one/one-6", pools.cluster)["size"] == 64 * MIB
 

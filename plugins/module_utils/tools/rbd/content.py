@@ -244,19 +244,35 @@ class Content:
             image.diff_iterate(0, size, None, extent)
             return [*hashed(stretches, size, read, lambda: self._volumes.passed(done, size)), size]
 
-    def used(self, pool: str, names: list[str]) -> dict[str, int]:
-        """Bytes of the objects that each of these volumes has of its own, as ``rbd du`` counts them.
-
-        With the feature fast-diff that is read from the volume's map. What is gone meanwhile is left out.
-        """
-        found: dict[str, int] = {}
+    def used(self, pool: str, names: list[str]) -> dict[str, list[tuple[str, int]]]:
+        """What each of these volumes has of its own (:func:`shares`); what is gone meanwhile is left out."""
+        found: dict[str, list[tuple[str, int]]] = {}
 
         def count(name: str) -> None:
             with self._volumes.open(pool, name, read_only=True) as image:
-                found[name] = counted(image)
+                found[name] = shares(image)
 
         self._volumes.each(names, count)
         return found
+
+
+def shares(image: Any) -> list[tuple[str, int]]:
+    """What an open volume has of its own, as ``rbd du`` counts it: bytes of the objects that were written until each
+    of its snapshots, the oldest first, and since the last one, under no name.
+
+    With the feature fast-diff that is read from the volume's maps.
+    """
+    found: list[tuple[str, int]] = []
+    before = None
+    for snapshot in sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"])):
+        # what the trash keeps for clones, and what mirroring keeps, is in the share of what comes next
+        if snapshot.get("namespace", 0) == 0:
+            image.set_snap(snapshot["name"])
+            found.append((snapshot["name"], counted(image, before)))
+            before = snapshot["name"]
+    if before:
+        image.set_snap(None)
+    return [*found, ("", counted(image, before))]
 
 
 def counted(image: Any, since: str | None = None) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import timezone
 
-from .content import counted
+from .content import shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,17 +86,7 @@ class Survey:
         changed = (
             max(_seconds(image.create_timestamp()), _seconds(image.modify_timestamp())) if told["format"] == 2 else 0
         )
-        return {**told, "used": self._used(image, told["snapshots"]), "changed": changed}
-
-    @staticmethod
-    def _used(image: Any, snapshots: list[dict[str, Any]]) -> int:
-        used, before = 0, None
-        for snapshot in snapshots:
-            image.set_snap(snapshot["name"])
-            used += counted(image, before)
-            before = snapshot["name"]
-        image.set_snap(None)
-        return used + counted(image, before)
+        return {**told, "used": sum(share for _name, share in shares(image)), "changed": changed}
 
     @staticmethod
     def _clones(image: Any) -> int:
