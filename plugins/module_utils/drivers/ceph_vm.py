@@ -64,7 +64,7 @@ class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSn
         if not request["vm_disks"]:
             return Answer(**totals, vms=[], missed=[])
         cluster, pool = request.site.volumes(), request["pool"]
-        disks = {name: found for name in cluster.ask("names", pool=pool) if (found := named(name)).what == "disk"}
+        disks = {name: owner for name in cluster.ask("names", pool=pool) if (owner := named(name)).what == "disk"}
         used = cluster.ask("used", pool=pool, names=sorted(disks)) if disks else {}
         sizes: dict[int, dict[int, dict[str, int]]] = {}
         for name, shares in used.items():
