@@ -3,8 +3,10 @@
 """Actions on volumes of a real Ceph cluster, against the commands that do the same work by hand.
 
 What is ours is a whole wrapper, as oned calls it: it asks oned, and runs on the node, or for images on the front-end,
-which is its own bridge. By hand are the ``rbd`` commands that change something and no look before or after them: in one
-shell, called on the node over the open connection; on the front-end without one.
+which is its own bridge. By hand are the ``rbd`` commands that change something, and those looks that tell what is to be
+changed: whether an image has the snapshot for clones already, whether that is still needed. Our other looks, locks and
+journal have no counterpart there. The commands run in one shell, on the node over the open connection; those on the
+front-end without one.
 """
 
 from __future__ import annotations
@@ -127,9 +129,14 @@ def _short(volumes: Volumes, rounds: int, findings: Findings) -> None:
     samples = {
         "clone, the first of an image": (
             volumes.ours(disk_prolog(settings, vm, first)),
-            ("snap create --no-progress IMAGE@snap", "snap protect IMAGE@snap", "clone IMAGE@snap IMAGE-0-0"),
+            (
+                "snap ls IMAGE",
+                "snap create --no-progress IMAGE@snap",
+                "snap protect IMAGE@snap",
+                "clone IMAGE@snap IMAGE-0-0",
+            ),
         ),
-        "clone": (volumes.ours(disk_prolog(settings, vm, second)), ("clone IMAGE@snap IMAGE-0-1",)),
+        "clone": (volumes.ours(disk_prolog(settings, vm, second)), ("snap ls IMAGE", "clone IMAGE@snap IMAGE-0-1")),
         "snap_create": (
             volumes.ours(snapshot(settings, vm, first, "SNAP_CREATE", 0)),
             ("snap create --no-progress IMAGE-0-0@0", "snap protect IMAGE-0-0@0"),
@@ -138,10 +145,18 @@ def _short(volumes: Volumes, rounds: int, findings: Findings) -> None:
             volumes.ours(snapshot(settings, vm, first, "SNAP_DELETE", 0)),
             ("snap unprotect IMAGE-0-0@0", "snap rm --no-progress IMAGE-0-0@0"),
         ),
-        "delete": (volumes.ours(disk_epilog(settings, vm, second)), ("rm --no-progress IMAGE-0-1",)),
+        "delete": (
+            volumes.ours(disk_epilog(settings, vm, second)),
+            ("rm --no-progress IMAGE-0-1", "children IMAGE@snap"),
+        ),
         "delete, the last of an image": (
             volumes.ours(disk_epilog(settings, vm, first)),
-            ("rm --no-progress IMAGE-0-0", "snap unprotect IMAGE@snap", "snap rm --no-progress IMAGE@snap"),
+            (
+                "rm --no-progress IMAGE-0-0",
+                "children IMAGE@snap",
+                "snap unprotect IMAGE@snap",
+                "snap rm --no-progress IMAGE@snap",
+            ),
         ),
     }
     both: dict[str, Sample] = {}
@@ -151,7 +166,7 @@ def _short(volumes: Volumes, rounds: int, findings: Findings) -> None:
     taken = interleaved(both, rounds)
     findings.samples |= taken
     for name, (_ours, commands) in samples.items():
-        note = "floor: rbd " + "; rbd ".join(re.sub(r" --no-progress| IMAGE\S*", "", command) for command in commands)
+        note = "floor: rbd " + ", ".join(re.sub(r" --no-progress| IMAGE\S*", "", command) for command in commands)
         findings.rows.append(
             Row(f"ceph/{name}", median(taken[name]), median(taken[f"{name}: floor"]), TARGET, note=note)
         )

@@ -13,7 +13,6 @@ from .ceph_backup import CephBackups
 from .ceph_contents import CephContents
 from .ceph_disk_snapshots import CephDiskSnapshots
 from .ceph_images import pool_totals
-from .ceph_names import named
 from .ceph_restore import CephRestores
 from .space import Files, megabytes
 from .ssh import Ssh
@@ -60,6 +59,8 @@ class CephVms(CephContents, CephBackups, CephRestores, MigratingOver, CephDiskSn
         A snapshot has what was written until it was taken, the disk what was written since, and what is kept for
         snapshots that oned does not know, such as those of backups. Volumes that reverts retired are the disk's, too.
         """
+        from .ceph_names import named
+
         totals = pool_totals(request, request["pool"])
         if not request["vm_disks"]:
             return Answer(**totals, vms=[], missed=[])
