@@ -265,12 +265,15 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {"truncated": halved, "altered": 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_in_the_repository_is_never_restored(harmed: Harmed, damage: str) -> None:
+@pytest.mark.parametrize("what", ["increment", "full"])
+def test_damage_in_the_repository_is_never_restored(harmed: Harmed, damage: str, what: str) -> None:
     """Neither in place, nor as new images, nor into a merged increment; with the file as it was all of it works."""
+    first = harmed.stored()
     much(harmed)
     harmed.one_point()
     harmed.one_point()
-    victim = max((path for path in harmed.stored() if path.is_file()), key=lambda path: path.stat().st_size)
+    there = first if what == "full" else set(harmed.stored()) - set(first)
+    victim = max(there, key=lambda path: path.stat().st_size)
     whole = victim.read_bytes()
     victim.chmod(0o644)
     victim.write_bytes(DAMAGES[damage](whole))

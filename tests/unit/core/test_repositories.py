@@ -266,16 +266,6 @@ def alter(keeping: Keeping, number: int) -> None:
     path.write_bytes(data)
 
 
-@RSYNC_FIRST
-def test_an_altered_file_is_found(keeping: Keeping) -> None:
-    keeping.fill(2)
-    assert keeping.verify()["sound"]
-    alter(keeping, 1)
-    found = keeping.verify()
-    assert not found["sound"]
-    assert any(row["problems"] for row in found["backups"])
-
-
 def test_truncated_missing_and_foreign_files_are_found(folder: Path) -> None:
     keeping = Keeping(folder, "rsync")
     keeping.fill(3)
