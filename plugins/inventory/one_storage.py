@@ -64,7 +64,8 @@ options:
   role_variables:
     description:
       - Whether nodes get C(one_storage_datastores), out of which the role P(one_storage.drivers.node#role) makes the folders that a
-        node needs. Turn it off to say them yourself, for a group of hosts.
+        node needs, and nodes and front-ends that reach a Ceph pool C(one_storage_ceph). Turn it off to say them yourself, for a
+        group of hosts.
     type: bool
     default: true
 """
@@ -149,9 +150,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         clusters = self._cluster_groups(found["hosts"])
         for host in found["hosts"]:
             self._add_node(host, clusters[host["cluster_id"]], found["datastores"])
+        pools = [store for store in found["datastores"] if "settings" in store]
         for name in self._frontends():
             self.inventory.add_host(name, FRONTEND)
             self._set(name, {"one_datastores": found["datastores"]})
+            if self.get_option("role_variables") and any(not store["bridges"] for store in pools):
+                self._set(name, {"one_storage_ceph": True})
             if name == "localhost":
                 self._set(name, {"ansible_connection": "local"})
         for name in {*self._frontends(), *(host["name"] for host in found["hosts"])}:
@@ -191,6 +195,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             used = [one for one in stores if one["type"] == "system" or one["in_place"]]
             folders = [{"id": one["id"], "type": one["type"], "shared": one["shared"]} for one in used]
             self._set(name, {"one_storage_datastores": folders})
+            if any("settings" in one for one in stores):
+                self._set(name, {"one_storage_ceph": True})
 
     def _set(self, host: str, values: dict[str, Any]) -> None:
         for key, value in values.items():

@@ -164,8 +164,16 @@ def test_what_cannot_be_deployed_changes_nothing(site: Site, given: dict[str, ob
 @pytest.mark.parametrize(
     ("family", "names"),
     [
-        ("Debian", {"python3-libvirt", "python3-lxml", "qemu-utils", "restic", "rsync", "openssh-client"}),
-        ("RedHat", {"python3-libvirt", "python3-lxml", "qemu-img", "restic", "rsync", "openssh-clients"}),
+        (
+            "Debian",
+            {"python3-libvirt", "python3-lxml", "qemu-utils", "restic", "rsync", "openssh-client"}
+            | {"python3-rados", "python3-rbd", "ceph-common", "qemu-block-extra"},
+        ),
+        (
+            "RedHat",
+            {"python3-libvirt", "python3-lxml", "qemu-img", "restic", "rsync", "openssh-clients"}
+            | {"python3-rados", "python3-rbd", "ceph-common", "qemu-kvm-block-rbd"},
+        ),
     ],
 )
 def test_names_of_packages_follow_from_the_facts(family: str, names: set[str]) -> None:
@@ -176,7 +184,7 @@ def test_names_of_packages_follow_from_the_facts(family: str, names: set[str]) -
     variables = {
         **yaml.safe_load((tree / "vars/main.yml").read_text()),
         "ansible_facts": {"os_family": family},
-        "one_storage_tree_missing": {"stdout_lines": sorted({*needs["hypervisor"], *needs["backup"]})},
+        "one_storage_tree_missing": {"stdout_lines": sorted({*needs["hypervisor"], *needs["backup"], *needs["ceph"]})},
     }
     templar = Templar(loader=DataLoader(), variables=variables)
     rendered = templar.template(trust_as_template(expression))

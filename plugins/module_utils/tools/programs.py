@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What this machine has of the programs that the drivers call: there, new enough, and doing what it should.
 
-A need is the name of a command, or ``python:NAME`` for a module of /usr/bin/python3, which runs the drivers.
+A need is the name of a command, ``python:NAME`` for a module of /usr/bin/python3, which runs the drivers, or
+``qemu-block:NAME`` for what QEMU loads to reach a storage.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _TOLD = {
     "rsync": (["--version"], "rsync  version ", "3.1"),
     "ssh": (["-V"], "OpenSSH_", "7.6"),
 }
+_BLOCK = "qemu-block:"
+#: Where distributions have what QEMU loads.
+_MODULES = ("/usr/lib/*/qemu", "/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib64/qemu-kvm")
 _LIBVIRT = "6.0"
 _PYTHON = "3.9"
 _SECONDS = 20
@@ -47,7 +51,8 @@ def look(needs: list[str], scratch: str) -> list[dict[str, Any]]:
     """
     modules = [need[len("python:") :] for need in needs if need.startswith("python:")]
     rows = _python(modules)
-    rows += [_command(need, scratch) for need in needs if not need.startswith("python:")]
+    rows += [_qemu_block(need) for need in needs if need.startswith(_BLOCK)]
+    rows += [_command(need, scratch) for need in needs if not need.startswith(("python:", _BLOCK))]
     return rows
 
 
@@ -93,6 +98,16 @@ def _python(modules: list[str]) -> list[dict[str, Any]]:
                 continue
         rows.append(_row(f"python:{name}", told, ""))
     return rows
+
+
+def _qemu_block(need: str) -> dict[str, Any]:
+    import glob
+
+    name = need[len(_BLOCK) :]
+    if any(glob.glob(f"{folder}/block-{name}.so") for folder in _MODULES):
+        return _row(need, "", "")
+    packages = "qemu-block-extra, or qemu-kvm-block-" + name
+    return _row(need, "", f"QEMU has no module for {name}, so no guest can have a disk there; install {packages}")
 
 
 def _command(name: str, scratch: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest of what a disk holds, block by block: of files (:mod:`..disk_digest`) and, as a part of the program that has
-a connection, of volumes. It imports nothing of ours."""
+"""The digest of what a disk holds, block by block: of files (:mod:`..disk_digest`) and, in the program that has a
+connection, of volumes. It imports nothing of ours."""
 
 from __future__ import annotations
 
