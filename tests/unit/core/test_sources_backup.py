@@ -334,28 +334,28 @@ def test_nobody_said_where_the_repository_is(rsync: Rsync) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_reader_that_dies_leaves_nothing(rsync: Rsync, number: int) -> None:
+def test_a_reader_that_dies_leaves_nothing(stored: Stored, number: int) -> None:
     for _turn in range(2):
-        rsync.write(0, size=64)
-        rsync.backup()
+        stored.write(0, size=64)
+        stored.backup()
     pid = os.fork()
     if pid == 0:
         try:
-            source = open_source(rsync.url(0), Options(repository=rsync.place, stall=20))
+            source = open_source(stored.url(0), Options(repository=stored.place, secrets=SECRETS, stall=20))
             next(source.chunks())
             os.write(2, b"")
             time.sleep(60)
         finally:
             os._exit(1)
     until = time.monotonic() + 20
-    while not os.listdir(rsync.scratch) and time.monotonic() < until:
+    while not os.listdir(stored.scratch) and time.monotonic() < until:
         time.sleep(0.01)
-    assert os.listdir(rsync.scratch), "it had begun"
+    assert os.listdir(stored.scratch), "it had begun"
     os.kill(pid, number)
     os.waitpid(pid, 0)
-    while os.listdir(rsync.scratch) and time.monotonic() < until:
+    while os.listdir(stored.scratch) and time.monotonic() < until:
         time.sleep(0.05)
-    assert os.listdir(rsync.scratch) == []
+    assert os.listdir(stored.scratch) == []
 
 
 def test_what_a_killed_server_left_goes_with_the_next(rsync: Rsync) -> None:
