@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Ceph cluster of one monitor, one manager and one OSD, for tests: real daemons, some 400 MB of memory, 15 seconds.
+With three OSDs, which lie in files then, one pool is erasure-coded, and the others have two copies: one OSD may die.
 
 Everything of it lies in one folder. It listens on one address of the machine, or of a network namespace that *prefix*
 enters. ``stop`` ends the daemons that it started, and the folder goes.
@@ -25,6 +26,8 @@ from tests.lab.hosts import Lab
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd")
 POOLS = ("one", "one2", "one_ec")
+#: The pool that is erasure-coded where there are OSDs enough.
+CODED = "one_ec"
 #: Seconds until the cluster has to be healthy.
 LIMIT = 90.0
 
@@ -38,14 +41,17 @@ auth_cluster_required = cephx
 auth_service_required = cephx
 auth_client_required = cephx
 auth_allow_insecure_global_id_reclaim = false
-osd_pool_default_size = 1
+osd_pool_default_size = {copies}
 osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 8
 osd_pool_default_pgp_num = 8
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
-osd_objectstore = memstore
+osd_objectstore = {store}
 memstore_device_bytes = {size}
+bluestore_block_size = {size}
+bluestore_cache_autotune = false
+bluestore_cache_size = 16777216
 osd_class_update_on_start = true
 mon_allow_pool_size_one = true
 mon_allow_pool_delete = true
@@ -99,12 +105,18 @@ class Cluster:
     :param folder: a new folder of its own; its path must be short, sockets lie in it.
     :param address: where it listens.
     :param prefix: a command line that runs commands where that address is: ``ip netns exec …``.
+    :param size: bytes of each OSD; :param osds: one in memory, or three.
     :ivar conf: configuration for clients, :ivar keyfile: the key of client.oneadmin, and nothing else.
     :ivar prefix: as given.
     """
 
     def __init__(
-        self, folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = (), size: int = 2 << 30
+        self,
+        folder: Path,
+        address: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
+        size: int = 2 << 30,
+        osds: int = 1,
     ) -> None:
         self.folder = folder
         self.address = address
@@ -112,6 +124,7 @@ class Cluster:
         self.keyfile = folder / "oneadmin.key"
         self.prefix = list(prefix)
         self._size = size
+        self._osds = [f"osd.{number}" for number in range(osds)]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._lines: dict[str, list[str]] = {}
 
@@ -127,7 +140,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all daemons; the folder goes."""
-        for name in ("osd.0", "mgr.x", "mon.a"):
+        for name in (*self._osds, "mgr.x", "mon.a"):
             self.kill(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -152,7 +165,7 @@ class Cluster:
 
     def _make(self) -> None:
         folder = self.folder
-        for name in ("run", "log", "mon", "mgr", "osd.0", "crash"):
+        for name in ("run", "log", "mon", "mgr", "crash", *self._osds):
             (folder / name).mkdir(parents=True)
         names = {
             "fsid": str(uuid.uuid4()),
@@ -160,6 +173,9 @@ class Cluster:
             "port": _free_port(self.address),
             "folder": folder,
             "size": self._size,
+            # memory stores nothing that is erasure-coded and written over
+            "store": "memstore" if len(self._osds) == 1 else "bluestore",
+            "copies": min(len(self._osds), 2),
         }
         server = folder / "ceph.conf"
         server.write_text(_SERVER.format(**names))
@@ -178,20 +194,33 @@ class Cluster:
         self._spawn("mon.a", ["ceph-mon", *self._server, "-f", "-i", "a"])
         self._key("mgr.x", "mgr.x.keyring", "mon", "allow profile mgr", "osd", "allow *", "mds", "allow *")
         self._spawn("mgr.x", ["ceph-mgr", *self._server, "-f", "-i", "x"])
-        number = str(uuid.uuid4())
-        secret = self._run("ceph-authtool", "--gen-print-key").strip()
-        self.ceph("osd", "new", number, "-i", "-", given=json.dumps({"cephx_secret": secret}))
-        self._run("ceph-authtool", "-C", str(folder / "osd.0.keyring"), "--name", "osd.0", "--add-key", secret)
-        self._run("ceph-osd", *self._server, "-i", "0", "--mkfs", "--osd-uuid", number)
-        self._spawn("osd.0", ["ceph-osd", *self._server, "-f", "-i", "0"])
+        for name in self._osds:
+            self._add(name)
         self.ceph("osd", "set-require-min-compat-client", "luminous")
+        coded = len(self._osds) > 2
+        if coded:
+            self.ceph("osd", "erasure-code-profile", "set", "two", "k=2", "m=1", "crush-failure-domain=osd")
         for pool in POOLS:
-            self.ceph("osd", "pool", "create", pool, "4", "4")
+            if coded and pool == CODED:
+                self.ceph("osd", "pool", "create", pool, "4", "4", "erasure", "two")
+                self.ceph("osd", "pool", "set", pool, "allow_ec_overwrites", "true")
+                self.ceph("osd", "pool", "set", pool, "min_size", "2")
+            else:
+                self.ceph("osd", "pool", "create", pool, "4", "4")
             self.ceph("osd", "pool", "application", "enable", pool, "rbd")
         pools = ", ".join(f"profile rbd pool={pool}" for pool in POOLS)
         self._key("client.oneadmin", "ceph.client.oneadmin.keyring", "mon", "profile rbd", "osd", pools)
         self.keyfile.write_text(self.ceph("auth", "print-key", "client.oneadmin"))
         self.wait_healthy()
+
+    def _add(self, name: str) -> None:
+        """Make and start an OSD."""
+        number, secret = str(uuid.uuid4()), self._run("ceph-authtool", "--gen-print-key").strip()
+        self.ceph("osd", "new", number, "-i", "-", given=json.dumps({"cephx_secret": secret}))
+        self._run("ceph-authtool", "-C", str(self.folder / f"{name}.keyring"), "--name", name, "--add-key", secret)
+        own = ["-i", name.partition(".")[2]]
+        self._run("ceph-osd", *self._server, *own, "--mkfs", "--osd-uuid", number)
+        self._spawn(name, ["ceph-osd", *self._server, "-f", *own])
 
     def wait_healthy(self, limit: float = LIMIT) -> None:
         """Wait until the cluster has nothing to complain of."""
