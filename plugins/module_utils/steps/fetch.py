@@ -162,8 +162,13 @@ class Fetch(Step):
         )
 
     def _look(self, head: bytes) -> None:
-        from ..tools import image_header
+        from ..tools import exports, image_header
 
         if not head:
             raise Refused(f"{self.source} is empty", todo="an image needs at least one byte")
+        if head.startswith(exports.HEADS):
+            raise Refused(
+                f"{self.source} is what rbd export writes in a format of its own, and no disk",
+                todo="write it with rbd export --export-format 1, or restore the backup that it belongs to",
+            )
         image_header.refuse_unsafe(head, self.source)

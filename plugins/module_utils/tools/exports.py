@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 IMAGE = b"rbd image v2\n"
 DIFFS = b"rbd image diffs v2\n"
 DIFF = {b"rbd diff v1\n": 1, b"rbd diff v2\n": 2}
+#: How each of them begins.
+HEADS = (IMAGE, *DIFF)
 #: Names of files in the old form end so (contract-ds 6.3).
 FULL, CHANGES = ".rbd2", ".rbdiff"
 #: The snapshot of an increment; its number follows (contract-tm 6.6).

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import itertools
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from plugins.module_utils._errors import BadCall, Busy, Missing, NoSpace
 from plugins.module_utils.tools.host import Host
 from tests.unit.core.backups import DOCUMENT
-from tests.unit.core.support import MIB, act, bytes_of, killed_at
+from tests.unit.core.support import MIB, act, bytes_of, killed_at, tool
 from tests.unit.core.vm_volume_backups import Backed
 from tests.unit.core.vm_volumes import Disks, opened
 
@@ -154,6 +156,42 @@ def test_an_image_that_comes_from_another_vm_brings_no_chain_with_it(disks: Disk
         "Increment 2 has all of disk 1, as the snapshot one/one-6@one_backup_1 belongs to the backups of VM 42"
     ]
     assert bytes_of(other / "backup" / "disk.1.2", "qcow2") == vm.now()[1]
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.full)])
+def test_clones_of_one_image_come_and_go_while_they_are_backed_up(disks: Disks, count: int) -> None:
+    """Every second one is in a chain, the others have full backups; each backup has what its own disk held."""
+    signal.alarm(280)
+    pools = disks.pools
+    pools.volume("one-5")
+    before = pools.tree()
+
+    def life(vm: int) -> bool:
+        home = disks.path(0, vm).parent
+        home.mkdir(parents=True)
+        disks.clone(vm=vm, lock_timeout=120)
+        wanted, found = [], []
+        for turn in range(1 + vm % 2):
+            with writing:
+                pools.patch(f"one-5-{vm}-0", f"{vm} {turn}", place=(1 + turn) * MIB)
+                wanted.append(pools.content(f"one/one-5-{vm}-0"))
+            mode = {"mode": "increment", "last_increment": turn - 1} if vm % 2 else {}
+            given = disks.options(path=home, disks=["0:raw"], images=["0:one/one-5"], lock_timeout=120, **mode)
+            act("tm_prebackup", **given, document="<VM/>")
+            (home / "backup" / f"disk.0.{turn}").rename(home / f"kept.{turn}")
+            act("tm_postbackup", **given)
+            if turn:
+                tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", "kept.0", home / "kept.1")
+            found.append(bytes_of(home / f"kept.{turn}", "qcow2"))
+        disks.delete(vm=vm, lock_timeout=120)
+        return wanted == found
+
+    # the tests' own connection is for one at a time
+    writing = threading.Lock()
+    with ThreadPoolExecutor(min(count, 15)) as some:
+        assert all(some.map(life, range(100, 100 + count)))
+    assert pools.tree() == before
+    assert pools.left() == []
 
 
 # ---------------------------------------------------------------- trouble

@@ -137,6 +137,17 @@ def test_a_datastore_that_cannot_be_worked_with_is_told(site: Site, more: dict[s
     assert site.pools.names() == []
 
 
+def test_what_fails_is_told_where_oned_reads_it(site: Site) -> None:
+    """On stderr, one sentence; nothing is on stdout, which would be taken for the answer."""
+    for action in ("export", "snap_revert"):
+        said = site.run(action, Image(5, "old", source="one/one-99", size=6, target_snapshot=1))
+        assert (said.code, said.out) == (1, "")
+        assert said.reason.startswith("The volume one/one-99 is not there"), said
+    said = site.monitor(POOL_NAME="nix")
+    assert (said.code, said.out) == (1, "")
+    assert "there is no pool 'nix'" in said.reason
+
+
 def test_what_the_datastore_does_not_say_stands_in_stocks_file(site: Site) -> None:
     """The trash and the pool."""
     folder = site.front_end.remotes / "etc/datastore/ceph"
