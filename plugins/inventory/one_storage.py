@@ -25,7 +25,8 @@ description:
   - "C(one_datastores) is a list of the datastores of the host's cluster, of a front-end that of all. Each has C(id),
     C(name), C(type) (V(image), V(system), V(file) or V(backup)), C(ds_mad), C(tm_mad), C(path), C(clusters), C(enabled), C(shared),
     C(in_place) (whether hosts use its images without a copy), C(bridges), C(images) (how many), and C(total_mb), C(used_mb) and
-    C(free_mb) as oned last heard them. Those of Ceph also have C(settings), the pool and how its cluster is reached."
+    C(free_mb) as oned last heard them. Those of Ceph also have C(settings), the pool and how its cluster is
+    reached, and C(ceph_secret), the id of libvirt's secret."
   - Nothing that oned says is taken for a template.
 extends_documentation_fragment:
   - ansible.builtin.constructed

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 
 from . import _run
+from ._check_pool import check_pool, checked
 from ._errors import BadCall, NoSpace, StorageError, from_os, one_line
 from ._probe import KINDS, probe
 from .tools import aside, mounted, programs
@@ -30,6 +31,7 @@ def host_check(params: dict[str, Any]) -> dict[str, Any]:
     if token and not (token.isascii() and token.isalnum() and 8 <= len(token) <= 40):
         raise BadCall("The mark is not made of 8 to 40 letters and digits")
     stores = [_checked(one) for one in params["datastores"]]
+    pools = [checked(one) for one in params["pools"]]
     if params["finish"]:
         return _finish(stores, params)
     found = _Found()
@@ -38,6 +40,7 @@ def host_check(params: dict[str, Any]) -> dict[str, Any]:
         "sudo": _sudo(params["sudo"], found),
         "folders": _folders(params, found),
         "datastores": [_datastore(one, params, found) for one in stores],
+        "pools": [_pool(one, params, found) for one in pools],
         "problems": found.problems,
     }
 
@@ -158,6 +161,14 @@ def _datastore(store: dict[str, Any], params: dict[str, Any], found: _Found) -> 
     return row
 
 
+def _pool(store: dict[str, Any], params: dict[str, Any], found: _Found) -> dict[str, Any]:
+    """A row about the pool of a datastore."""
+    row, said = check_pool(store, params)
+    for sentence in said:
+        found.add("probe", f"datastore {store['id']}", sentence)
+    return row
+
+
 def _tried(store: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """In a child process: what is known so far, part by part, and the first problem."""
     path = store["path"]
@@ -223,4 +234,4 @@ def _finish(stores: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, A
             except OSError as error:
                 found.add("mounts", f"datastore {store['id']}", str(from_os(error, f"remove marks in {store['path']}")))
         rows.append(row)
-    return {"programs": [], "sudo": [], "folders": [], "datastores": rows, "problems": found.problems}
+    return {"programs": [], "sudo": [], "folders": [], "datastores": rows, "pools": [], "problems": found.problems}

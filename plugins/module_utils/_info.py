@@ -40,7 +40,7 @@ _DATASTORES: dict[str, Any] = {
 }
 #: Keys of a datastore that are looked at; the others that the inventory plugin gives are let through.
 _USED = ("id", "name", "type", "path", "ds_mad", "tm_mad", "formats", "settings")
-_PASSED = ("clusters", "enabled", "shared", "in_place", "bridges", "total_mb", "used_mb", "free_mb", "images")
+_PASSED = ("clusters", "enabled", "shared", "in_place", "bridges", "total_mb", "used_mb", "free_mb", "images", "ceph_secret")
 _DRIVER = {"image": "ds_mad", "file": "ds_mad", "backup": "ds_mad", "system": "tm_mad"}
 
 
@@ -262,6 +262,7 @@ MODULES: dict[str, Info] = {
             "mark": {"type": "str", "default": ""},
             "finish": {"type": "bool", "default": False},
             "datastores": {"type": "list", "elements": "dict", "default": []},
+            "pools": {"type": "list", "elements": "dict", "default": []},
             "folders": {"type": "list", "elements": "str", "default": ["/var/tmp"]},
             "needs": {"type": "list", "elements": "str", "default": ["qemu-img", "ssh"]},
             "sudo": {"type": "list", "elements": "str", "default": []},

@@ -50,13 +50,25 @@ options:
     type: list
     elements: dict
     default: []
+  pools:
+    description:
+      - The datastores in Ceph pools that the host is to reach.
+      - "Each has C(id) and C(settings), the options C(pool), C(data_pool), C(ceph_user), C(ceph_key), C(ceph_conf) and
+        C(ceph_host) of M(one_storage.drivers.ds_monitor). On a host with guests it has C(libvirt), the address of
+        libvirt, and C(secret), the id of libvirt's secret with the key (C(CEPH_SECRET))."
+      - A volume is made there, written, cloned, read and removed.
+    type: list
+    elements: dict
+    default: []
   folders:
     description: Other folders that need room.
     type: list
     elements: str
     default: [/var/tmp]
   needs:
-    description: Commands that the host needs, and modules of C(/usr/bin/python3) as V(python:NAME).
+    description:
+      - Commands that the host needs, modules of C(/usr/bin/python3) as V(python:NAME), and what QEMU loads to reach a
+        storage as V(qemu-block:NAME).
     type: list
     elements: str
     default: [qemu-img, ssh]
@@ -78,7 +90,7 @@ options:
     type: int
     default: 30
 requirements:
-  - Python 3.9 or newer, its standard library alone
+  - Python 3.9 or newer, its standard library alone; for pools also C(python3-rados), C(python3-rbd), C(python3-libvirt)
 notes:
   - Datastores are looked at in a process of its own, as a mount may hang.
   - Run it as the user that runs the actions, C(oneadmin) in a normal installation.
@@ -94,6 +106,8 @@ EXAMPLES = r"""
     datastores:
       - {id: 100, path: /var/lib/one/datastores/100, kind: shared}
       - {id: 105, path: /var/lib/one/datastores/105, kind: local}
+    pools:
+      - {id: 130, settings: {pool: one, ceph_user: libvirt}, secret: 7ebb2445-e96e-44c6-b7c7-07dc7a50f311, libvirt: 'qemu:///system'}
   become: true
   become_user: oneadmin
   register: checked
@@ -108,7 +122,7 @@ programs:
   returned: success
   contains:
     name:
-      description: The command, or V(python:NAME).
+      description: The command, V(python:NAME), or V(qemu-block:NAME).
       type: str
       returned: always
       sample: qemu-img
@@ -144,6 +158,12 @@ folders:
   elements: dict
   returned: success
   sample: [{path: /var/tmp, free_mb: 20480, total_mb: 40960, error: ''}]
+pools:
+  description: What was found of each pool.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{id: 130, pool: one, ms: 310, error: ''}]
 datastores:
   description: What was found of each datastore.
   type: list

@@ -154,10 +154,15 @@ def _versions(hosts: Found) -> list[Found]:
     return notes
 
 
+def _tried(result: Found) -> list[Found]:
+    """What a host tried: directories of datastores, and pools."""
+    return [*result.get("datastores", []), *result.get("pools", [])]
+
+
 def _slow(hosts: Found) -> list[Found]:
     times: dict[int, dict[str, int]] = {}
     for host, result in hosts.items():
-        for store in result.get("datastores", []):
+        for store in _tried(result):
             if store.get("ms") is not None:
                 times.setdefault(store["id"], {})[host] = store["ms"]
     notes = []
@@ -175,7 +180,7 @@ def _row(host: str, result: Found, meshes: Found, problems: list[Found], names: 
     broken = dict.fromkeys(CHECKS, 0)
     for one in problems:
         broken[one["check"]] += one["host"] == host
-    probes = [store["ms"] for store in result.get("datastores", []) if store.get("ms") is not None]
+    probes = [store["ms"] for store in _tried(result) if store.get("ms") is not None]
     name = names.get(host, host)
     logins = [one for mesh in meshes.values() for one in mesh.get("logins", []) if one["host"] == name]
     reached = [one for one in logins if not one["error"]]

@@ -56,6 +56,7 @@ def _datastore(one: _Element) -> dict[str, Any]:
     }
     # an image datastore lies where the front-end is; whether hosts have a system datastore in common is its SHARED
     shared = kind != "system" or yes(text(one, "TEMPLATE/SHARED", "YES"))
+    pool = _settings(one, mads["tm_mad" if kind == "system" else "ds_mad"])
     return {
         "id": number(one, "ID", what="oned's document of a datastore"),
         "name": text(one, "NAME"),
@@ -66,19 +67,20 @@ def _datastore(one: _Element) -> dict[str, Any]:
         "clusters": [int(cluster.text or -1) for cluster in one.iterfind("CLUSTERS/ID")],
         "enabled": text(one, "STATE", "0") == "0",
         "shared": shared,
-        # images that a host uses where they are, without a copy (contract-tm 4)
-        "in_place": kind == "image" and text(one, "TEMPLATE/LN_TARGET") == "NONE",
+        # images whose files a host uses where they are, without a copy (contract-tm 4)
+        "in_place": kind == "image" and text(one, "TEMPLATE/LN_TARGET") == "NONE" and not pool,
         "bridges": text(one, "TEMPLATE/BRIDGE_LIST").split(),
         "total_mb": number(one, "TOTAL_MB", 0),
         "used_mb": number(one, "USED_MB", 0),
         "free_mb": number(one, "FREE_MB", 0),
         "images": len(one.findall("IMAGES/ID")),
-        **_settings(one, mads["tm_mad" if kind == "system" else "ds_mad"]),
+        **pool,
     }
 
 
 def _settings(one: _Element, driver: str) -> dict[str, Any]:
-    """``settings``, the options by which a driver is told where its storage is; nothing for those of directories.
+    """``settings``, the options by which a driver is told where its storage is, and ``ceph_secret``, the name under
+    which libvirt keeps the key; nothing for those of directories.
 
     The driver may have a name of its own, with a beginning that only the front-end knows.
     """
@@ -88,7 +90,7 @@ def _settings(one: _Element, driver: str) -> dict[str, Any]:
     from .calls_ceph import reached
     from .settings import Settings, remotes
 
-    return {"settings": reached(Settings(remotes()), [template])}
+    return {"settings": reached(Settings(remotes()), [template]), "ceph_secret": text(template, "CEPH_SECRET").strip()}
 
 
 def _attributes(one: _Element) -> dict[str, str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from .volumes import Volumes
 
+#: What the monitors call kinds of pools.
+_KINDS = {1: "replicated", 3: "erasure"}
+
 
 class Survey:
     """Operations on all that is in a pool. Sizes are bytes, times seconds since the epoch."""
@@ -71,14 +74,24 @@ class Survey:
         except self._rbd.ImageNotFound:
             pass
 
-    def standing(self, pool: str) -> dict[str, Any]:
-        """What the monitors say of a pool: ``cluster``, the id of the cluster that it is of, and ``flags``, those that
-        tell how full it is: ``nearfull``, ``backfillfull``, ``full``, ``full_quota``."""
-        cluster = self._volumes.cluster
-        told = cluster.order({"prefix": "osd dump"})
-        mine: dict[str, Any] = next((one for one in told["pools"] if one["pool_name"] == pool), {})
+    def standing(self, pool: str, data_pool: str = "") -> dict[str, Any]:
+        """What the monitors say of a pool.
+
+        ``cluster``, the id of the cluster that it is of; ``flags``, those that tell how full it is: ``nearfull``,
+        ``backfillfull``, ``full``, ``full_quota``; ``kind`` and ``data_kind``, of the pool and of that for data:
+        ``replicated``, ``erasure``, or None where there is none; ``overwrites``, whether that for data takes them.
+        """
+        told = self._volumes.cluster.order({"prefix": "osd dump"})
+        pools = {str(one["pool_name"]): one for one in told["pools"]}
+        mine, data = pools.get(pool, {}), pools.get(data_pool, {})
         flags = {*str(told.get("flags", "")).split(","), *str(mine.get("flags_names", "")).split(",")}
-        return {"cluster": str(told["fsid"]), "flags": sorted(flag for flag in flags if "full" in flag)}
+        return {
+            "cluster": str(told["fsid"]),
+            "flags": sorted(flag for flag in flags if "full" in flag),
+            "kind": _KINDS.get(mine.get("type")),
+            "data_kind": _KINDS.get(data.get("type")),
+            "overwrites": "ec_overwrites" in str(data.get("flags_names", "")).split(","),
+        }
 
     def _told(self, image: Any) -> dict[str, Any]:
         told = self._volumes.told(image)
