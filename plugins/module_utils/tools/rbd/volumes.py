@@ -23,7 +23,7 @@ _TRASH_USER = 0
 #: Volumes that stay open after they have been looked at.
 _KEPT = 32
 #: Volumes that are looked at at once.
-_AT_ONCE = 8
+_AT_ONCE = 16
 #: The volume's own note of what it was made for.
 _LABEL = "one_storage.image"
 #: More bytes than an id has.
