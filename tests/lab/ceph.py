@@ -151,6 +151,10 @@ class Cluster:
             daemon.send_signal(number)
             daemon.wait(20)
 
+    def running(self) -> list[str]:
+        """The daemons that were started and not killed."""
+        return list(self._daemons)
+
     def pause(self, name: str) -> None:
         """Let a daemon hang until :meth:`resume`: its clients wait."""
         self._daemons[name].send_signal(signal.SIGSTOP)
