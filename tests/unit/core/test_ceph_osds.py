@@ -68,7 +68,7 @@ def objects(pools: Pools, pool: str) -> list[str]:
 
 def test_a_disks_life_in_an_erasure_coded_pool(disks: Disks) -> None:
     pools = disks.pools
-    coded = {"data_pool": CODED}
+    coded: dict[str, Any] = {"data_pool": CODED}
     act("ds_cp", **pools.new(5, source=pools.file("data"), size=6, **coded))
     act("ds_clone", **pools.new(6, source="one/one-5", **coded))
     act("ds_mkfs", **pools.new(7, size=8, fs="ext4", **coded))
