@@ -20,6 +20,7 @@ options:
       - It may have C(id) and C(name), which come back in the answer.
       - "C(formats) says the format of an image by the name of its file, or of a disk by C(VM/disk.N), as OpenNebula has it. What is
         not named there is what its first bytes say. A guest can write any first bytes into a raw disk."
+      - C(elsewhere) names images of other datastores that share its Ceph pool, which are not told of this one then.
       - "C(settings) are the options of M(one_storage.drivers.ds_monitor), or M(one_storage.drivers.tm_monitor), that a
         driver needs besides. For C(ceph) they say the pool, and how its cluster is reached; the inventory plugin gives them."
     type: list

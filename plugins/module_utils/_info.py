@@ -39,8 +39,11 @@ _DATASTORES: dict[str, Any] = {
     **_TIMES,
 }
 #: Keys of a datastore that are looked at; the others that the inventory plugin gives are let through.
-_USED = ("id", "name", "type", "path", "ds_mad", "tm_mad", "formats", "settings")
-_PASSED = ("clusters", "enabled", "shared", "in_place", "bridges", "total_mb", "used_mb", "free_mb", "images", "ceph_secret")
+_USED = ("id", "name", "type", "path", "ds_mad", "tm_mad", "formats", "settings", "elsewhere")
+_PASSED = (
+    *("clusters", "enabled", "shared", "in_place", "bridges", "total_mb", "used_mb", "free_mb", "images"),
+    "ceph_secret",
+)
 _DRIVER = {"image": "ds_mad", "file": "ds_mad", "backup": "ds_mad", "system": "tm_mad"}
 
 
@@ -70,6 +73,7 @@ class Store:
             if not isinstance(given.get(key) or {}, dict):
                 raise BadCall(f"{what} has {key} without names")
         self.formats = {str(name): str(value) for name, value in (given.get("formats") or {}).items()}
+        self.elsewhere = [str(name) for name in given.get("elsewhere") or []]
         self.settings: dict[str, Any] = given.get("settings") or {}
         name = given.get("name")
         self.names = {"id": given.get("id"), "name": os.path.basename(self.path) if name is None else str(name)}
@@ -89,7 +93,8 @@ class Store:
         site = Site(lead, None, "", Timeouts(params["command_timeout"], params["stall_timeout"]), check=True)
         site.cluster = driver.cluster(options, site)
         try:
-            reply = method(Request(question, {**options, "kind": self.kind, "formats": self.formats}, site))
+            told = {"kind": self.kind, "formats": self.formats, "elsewhere": self.elsewhere}
+            reply = method(Request(question, {**options, **told}, site))
         except OSError as error:
             raise from_os(error, f"look at {error.filename or self.path}", lead.name) from error
         finally:

@@ -93,6 +93,11 @@ def _settings(one: _Element, driver: str) -> dict[str, Any]:
     return {"settings": reached(Settings(remotes()), [template]), "ceph_secret": text(template, "CEPH_SECRET").strip()}
 
 
+def pool_of(store: dict[str, Any]) -> tuple[str, ...]:
+    """By what the pool of a datastore is told from others: two datastores that have the same share it."""
+    return tuple(str(store["settings"][key]) for key in ("pool", "ceph_conf", "ceph_host"))
+
+
 def _attributes(one: _Element) -> dict[str, str]:
     """The plain attributes of an object's template."""
     return {child.tag: child.text or "" for child in one.iterfind("TEMPLATE/*") if not len(child)}

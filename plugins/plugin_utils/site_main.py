@@ -11,7 +11,7 @@ import sys
 from ..module_utils._errors import StorageError, one_line
 from .documents import number, text
 from .oned import Oned
-from .site import site
+from .site import pool_of, site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,8 +78,20 @@ def looks(found: dict[str, Any], images: list[_Element], vms: list[_Element]) ->
         # what oned calls raw is that, and all else is what its first bytes say: swap, iso, the empty format of a copy
         known = {name: value for name, value in formats.get(store["id"], {}).items() if value in ("raw", "qcow2")}
         for host in _who(store, found["hosts"]):
-            asked.setdefault(host, []).append({**given, "formats": known})
+            asked.setdefault(host, []).append(
+                {**given, "formats": known, **_others(store, found["datastores"], formats)}
+            )
     return {"looks": asked, "names": names}
+
+
+def _others(store: dict[str, Any], stores: Rows, formats: dict[int, dict[str, str]]) -> dict[str, list[str]]:
+    """``elsewhere``, the images of other datastores that share a pool; nothing where none does."""
+    if store["type"] == "system" or "settings" not in store:
+        return {}
+    sharing = [
+        one for one in stores if "settings" in one and one["id"] != store["id"] and pool_of(one) == pool_of(store)
+    ]
+    return {"elsewhere": sorted({name for one in sharing for name in formats.get(one["id"], {})})}
 
 
 def _who(store: dict[str, Any], hosts: Rows) -> list[str]:

@@ -5,17 +5,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.demo.deploy import play
 from tests.lab import ceph, pool
 from tests.lab.fleet import FROM, TO, Fleet
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import wait_for
 from tests.lab.oned import DatastoreType, Image, ImageState, use_image, use_volatile
-from tests.lab.pool import LabPool
+from tests.lab.pool import CONF, RING, LabPool
+from tests.tools.stage import stage
 
 pytestmark = pytest.mark.full
 
@@ -159,3 +165,75 @@ def test_images_move_to_another_pool_and_go_on_after_a_kill(fleet: Fleet, empty:
         assert image.state is ImageState.READY
         assert empty.cluster.content(image.source) == data(image.name.rpartition(" ")[2])
     assert sorted(empty.volumes()) == sorted(f"one2/one-{number}" for number in images)
+
+
+# ---------------------------------------------------------------- playbooks
+
+
+@pytest.fixture(scope="module")
+def collections() -> Iterator[Path]:
+    """A copy of its own: what is played must not change between two runs."""
+    made = repository() / ".cache" / f"collections-fleet-ceph-{os.getpid()}"
+    stage(target=made / "ansible_collections" / "one_storage" / "drivers")
+    yield made
+    shutil.rmtree(made)
+
+
+def played(fleet: Fleet, collections: Path, name: str, right: bool = True, **variables: object) -> str:
+    """What a playbook said."""
+    given = {"one_storage_endpoint": fleet.ground.server.url, **variables}
+    done = play(fleet.ground, name, given, right, collections)
+    assert (done.returncode == 0) == right, done.stdout.decode()[-4000:]
+    return done.stdout.decode()
+
+
+def test_the_capacity_report_counts_a_pool_once(fleet: Fleet, empty: LabPool, collections: Path) -> None:
+    known(fleet, empty, 1)
+    known(fleet, empty, 10, SAME)
+    played(fleet, collections, "capacity", capacity_file="/var/tmp/capacity.html")
+    report = json.loads(fleet.ground.path(fleet.ground.frontend, "/var/tmp/capacity.json").read_text())
+    pools = {one["key"]: one["datastores"] for one in report["pools"] if one["key"].startswith("Ceph ")}
+    assert sorted(pools.values()) == [[POOL, SAME, DISKS], [SECOND]]
+    rows = {row["id"]: (row["error"], row["items"]) for row in report["datastores"] if row["id"] >= POOL}
+    assert rows == {POOL: ("", 1), SAME: ("", 1), SECOND: ("", 0), DISKS: ("", 0)}
+    told = {one["path"]: one["name"] for one in report["consumers"]}
+    assert told["one/one-1"] == "image 1" and told["one/one-10"] == "image 10"
+
+
+def test_validate_names_the_host_that_lacks_the_key(fleet: Fleet, empty: LabPool, collections: Path) -> None:
+    store = {
+        "id": POOL, "name": "pool", "type": "image", "shared": True, "bridges": fleet.ground.nodes, "clusters": [0],
+        "tm_mad": "ceph", "ds_mad": "ceph", "path": f"/var/lib/one/datastores/{POOL}", "ceph_secret": "",
+        "settings": {"pool": "one", "ceph_user": "oneadmin", "ceph_conf": CONF},
+    }  # fmt: skip
+    given = {
+        "one_datastores": [store],
+        "one_storage_datastores": [],
+        "validate_libvirt_uri": "",
+        "validate_min_free_percent": 1,
+    }
+    assert "All is in order." in played(fleet, collections, "validate", **given)
+    broken = fleet.ground.nodes[1]
+    ring = fleet.ground.path(broken, RING)
+    kept = ring.read_text()
+    fleet.ground.lab.run(broken, ["rm", RING], user="root")
+    try:
+        said = played(fleet, collections, "validate", False, **given)
+    finally:
+        ring.write_text(kept)
+    assert f"{broken}: datastore {POOL}: " in said and "bring the keyring of client.oneadmin" in said
+    assert "1 thing is broken." in said
+    assert empty.volumes() == {}
+
+
+def test_orphans_by_the_playbook(fleet: Fleet, empty: LabPool, collections: Path) -> None:
+    known(fleet, empty, 1)
+    empty.cluster.rbd("create", "--size", "1M", "one/one-100")
+    before = empty.volumes()
+    where = {"orphans_min_age": 0, "orphans_datastores": str(POOL)}
+    assert "1 orphans" in played(fleet, collections, "orphans", **where)
+    assert empty.volumes() == before
+    played(fleet, collections, "orphans", orphans_state="quarantined", **where)
+    played(fleet, collections, "orphans", orphans_state="purged", orphans_keep_days=0, **where)
+    del before["one-100"]
+    assert empty.volumes() == before

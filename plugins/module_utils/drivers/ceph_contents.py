@@ -50,12 +50,16 @@ class CephContents(CephVolumes):
     def contents(self, request: Request) -> Reply:
         """``items``, see :func:`.contents.item`; ``missed``; ``trash``, what lies in the pool's trash.
 
-        What reverts retired counts to its image or disk; what a run is making is nobody's yet.
+        What reverts retired counts to its image or disk; what a run is making is nobody's yet. What the option
+        ``elsewhere`` names are images of other datastores in the same pool.
         """
         cluster, pool = request.site.volumes(), request["pool"]
         found: Volumes = cluster.ask("survey", pool=pool)
         images = request.options["kind"] == "ds"
-        items = _items(cluster, pool, found, set(request.options["formats"]) if images else set(), images)
+        others = set(request.options.get("elsewhere") or [])
+        known = {*request.options["formats"], *others} if images else set()
+        items = _items(cluster, pool, found, known, images)
+        items = [item for item in items if item["name"] not in others]
         trash = [
             {"name": one["name"], "id": one["id"], "virtual_bytes": one["size"], "allocated_bytes": one["used"]}
             for one in cluster.ask("discarded", pool=pool)

@@ -15,9 +15,9 @@ from ...module_utils.drivers import registry
 from ..bridges import choose
 from ..documents import number, text
 from ..settings import prefix_of
-from ..site import site
+from ..site import pool_of, site
 from .hosts import placed
-from .volumes import cluster_of, is_pool, known_in
+from .volumes import is_pool, known_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def looks(oned: Oned, settings: Settings, pools: Pools, only: list[int]) -> tupl
             registry.load(kind, driver).method("orphans")
             if is_pool(store):
                 # datastores that share a pool have one report, of the first that is asked for
-                if cluster_of(store) not in pools_seen:
-                    pools_seen.add(cluster_of(store))
+                if pool_of(store) not in pools_seen:
+                    pools_seen.add(pool_of(store))
                     found.append(_pool(oned, pools, store, driver))
                 if kind == "ds":
                     continue

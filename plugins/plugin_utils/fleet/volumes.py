@@ -25,11 +25,6 @@ def is_pool(store: dict[str, Any]) -> bool:
     return "settings" in store
 
 
-def cluster_of(store: dict[str, Any]) -> tuple[str, ...]:
-    """By what a pool is told from others: two datastores that have the same share it."""
-    return tuple(str(store["settings"][key]) for key in ("pool", "ceph_conf", "ceph_host"))
-
-
 def known_in(pool: str, images: list[_Element], vms: list[_Element], resting: set[str]) -> list[str]:
     """What lies in a pool by right, as the driver is told it.
 

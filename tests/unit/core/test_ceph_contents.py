@@ -28,6 +28,7 @@ def asked(module: str, pools: Pools, kind: str = "image", **more: Any) -> dict[s
     store = {"id": 100, "path": "/var/lib/one/datastores/100", "type": kind, "ds_mad": "ceph", "tm_mad": "ceph"}
     store["settings"] = {**settings, **more.pop("settings", {})}
     store["formats"] = more.pop("formats", {})
+    store["elsewhere"] = more.pop("elsewhere", [])
     [row] = _info.MODULES[module].run({**defaults, **more, "datastores": [store]})["datastores"]
     found: dict[str, Any] = row
     assert json.loads(json.dumps(found)) == found
@@ -121,6 +122,8 @@ def test_images_of_any_name_and_their_clones(pools: Pools) -> None:
     pools.snapshot("gold", "snap")
     pools.clone("gold", "snap", "gold-7-0")
     assert [one["name"] for one in asked("images_info", pools, formats={"gold": "raw"})["images"]] == ["gold"]
+    # of another datastore in the same pool
+    assert asked("images_info", pools, elsewhere=["gold"])["images"] == []
 
 
 def test_a_parent_in_another_pool_and_one_in_the_trash(pools: Pools) -> None:

@@ -101,12 +101,13 @@ def test_each_host_has_its_own() -> None:
 
 
 def test_a_pool_of_a_cluster_is_one_wherever_it_is_seen_from() -> None:
-    reached = {"pool": "one", "ceph_user": "oneadmin", "data_pool": "", "staging_dir": "/var/tmp"}
+    reached = {"pool": "one", "ceph_user": "oneadmin", "ceph_conf": "", "ceph_host": "", "staging_dir": "/var/tmp"}
     stores = [
         store(1, ds_mad="ceph", bridges=["host01"], settings=reached),
         store(2, ds_mad="ceph", bridges=["host02"], settings=reached),
         store(100, type="system", tm_mad="ceph", settings=reached),
     ]
+    assert site(stores)["looks"]["host01"][0]["elsewhere"] == []
     assert [one["settings"] for rows in site(stores)["looks"].values() for one in rows] == [reached] * 3
     room = {"pool": "Ceph pool one of 5e1f", "warnings": ["the pool one is nearly full"]}
     found = told(stores, {"": [answer(100, **room)], "host01": [answer(1, **room)], "host02": [answer(2, **room)]})

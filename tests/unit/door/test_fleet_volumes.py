@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from plugins.plugin_utils.documents import parse
-from plugins.plugin_utils.fleet.volumes import cluster_of, is_pool, known_in
+from plugins.plugin_utils.fleet.volumes import is_pool, known_in
+from plugins.plugin_utils.site import pool_of
 
 IMAGES = """<P>
 <IMAGE><ID>1</ID><STATE>1</STATE><SOURCE>one/one-1</SOURCE><VMS/></IMAGE>
@@ -39,5 +40,5 @@ def test_a_pool_of_one_name_in_another_cluster_is_another() -> None:
     first = {"id": 1, "settings": {"pool": "one", "ceph_conf": "", "ceph_host": "", "ceph_user": "a"}}
     same = {"id": 2, "settings": {**first["settings"], "ceph_user": "b"}}  # type: ignore[dict-item]
     other = {"id": 3, "settings": {**first["settings"], "ceph_conf": "/etc/ceph/far.conf"}}  # type: ignore[dict-item]
-    assert cluster_of(first) == cluster_of(same) != cluster_of(other)
+    assert pool_of(first) == pool_of(same) != pool_of(other)
     assert is_pool(first) and not is_pool({"id": 4})
