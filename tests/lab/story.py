@@ -124,6 +124,10 @@ class Story:
         """Where an image is, in the same way."""
         return f"{VOLUME if self.pairing.images_in_pool else ''}{self.ground.oned.image(image).source}"
 
+    def _told(self, disk: int, host: str) -> str:
+        """A disk and where it is, for people."""
+        return f"disk.{disk} {'in the pool' if self._disk(disk).startswith(VOLUME) else f'on {host}'}"
+
     def _opened(self, place: str) -> str:
         """A place as QEMU's programs open it."""
         return self.ground.pool.opened(place) if self.ground.pool else place
@@ -295,13 +299,13 @@ class Story:
         host = self._where()
         directory = self._directory()
         checks = [
-            self._same(f"disk.{disk} on {host}", host, self._disk(disk), self._format(disk), golden)
+            self._same(self._told(disk, host), host, self._disk(disk), self._format(disk), golden)
             for disk, golden in self.golden.items()
         ]
         checks.append(self._filesystem(host))
         with self._raw(host, self._disk(3), "raw") as scratch:
             swap = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-s", "LABEL", "-o", "value", scratch]).split()
-        checks.append(Check(f"disk.3 on {host} is swap", sorted(swap) == ["swap", "swap"], " ".join(swap)))
+        checks.append(Check(f"{self._told(3, host)} is swap", sorted(swap) == ["swap", "swap"], " ".join(swap)))
         checks.append(self._context(host))
         if self.pairing.local:
             for other in {self.ground.frontend, *self.ground.nodes} - {host}:
@@ -315,7 +319,7 @@ class Story:
         with self._raw(host, self._disk(2), self._format(2)) as scratch:
             kind = self.ground.run(host, ["blkid", "-p", "-s", "TYPE", "-o", "value", scratch]).strip()
             self.ground.run(host, ["e2fsck", "-f", "-n", scratch])
-        return Check(f"disk.2 on {host} is a clean ext4", kind == "ext4", kind)
+        return Check(f"{self._told(2, host)} is a clean ext4", kind == "ext4", kind)
 
     def _context(self, host: str) -> Check:
         """The context ISO holds the very context.sh that oned wrote."""
