@@ -83,7 +83,7 @@ class Chain:
         return [item["name"] for item in json.loads(said)]
 
 
-def test_a_chain_of_a_guest_that_writes_all_the_time(machine: VolumeMachine) -> None:
+def test_a_chain_of_a_guest_that_writes_all_the_time(machine: VolumeMachine, tmp_path: Path) -> None:
     chain = Chain(machine)
     kept = {}
     for number, freeze in enumerate(("suspend", "none", "suspend")):
@@ -124,4 +124,15 @@ def test_a_chain_of_a_guest_that_writes_all_the_time(machine: VolumeMachine) -> 
     assert "one-999" in missing["sentence"]
     chain.after(failed=True, last_increment=chain.last)
     assert chain.snapshots() == ["one_backup_0"]
+    # a chain that stock began goes on in its form, as rbd reads it
+    rbd, whole = machine.cluster.rbd, str(tmp_path / "disk.0.rbd2")
+    rbd("export", "--no-progress", "--export-format", "2", machine.volume, whole)
+    before = machine.written
+    with Writing(machine):
+        result = chain.back_up(freeze="suspend", backup_format="rbd")
+    assert (result["consistency"], chain.snapshots()) == ("suspend", ["one_backup_1"])
+    rbd("import", "--no-progress", "--export-format", "2", whole, "one2/one-again")
+    changed = machine.lab.path(machine.host, "/var/tmp/kept/disk.0.1.rbdiff")
+    rbd("import-diff", "--no-progress", str(changed), "one2/one-again")
+    assert before < machine.row("one2/one-again") < machine.written
     machine.guest.destroy()
