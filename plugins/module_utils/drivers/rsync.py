@@ -44,7 +44,10 @@ class Rsync(Backups):
         # on the server each run has an object of its own: nothing else may wait for a backup that takes hours
         there = PEER if options["peer"] else LEAD
         root = clean_path(options["datastore"], "datastore")
-        return [*super().claims_backup(options), Claim(there, root, f"new-{options['vm_id']}-{self._start:06x}")]
+        return [
+            *super().claims_backup(options),
+            Claim(there, root, f"new-{options['vm_id']}-{self._start:06x}", fresh=True),
+        ]
 
     def backup(self, request: Request) -> Reply:
         """Copy the backup directory to the server, compare it there, give it its name (contract-ds 11.1)."""
@@ -159,7 +162,7 @@ class Rsync(Backups):
         part = os.path.join(shop, "merged")
         final = self._folder(request, newest)
         size = sum(file.size for found in work.values() if len(found) > 1 for _index, file in found)
-        self.check_space(request, root, self._room(request, size), LEAD)
+        self.check_space(request, root, self._room(work, size), LEAD)
         steps: list[Step] = []
         for found in work.values():
             chain = [[merged[index].number, file.path] for index, file in found]

@@ -21,14 +21,18 @@ class Claim:
     :param shared: others may read at the same time; a shared claim has no workshop.
     :param aside: what is worth keeping may be set aside in its workshop, although the journal lies elsewhere: then it
         has one too, which leads to that. On the lead only.
+    :param fresh: nothing is ever set aside in its workshop, so a peer that loses its lead may empty it at once.
     """
 
-    def __init__(self, where: str, datastore: str, key: str, shared: bool = False, aside: bool = False) -> None:
+    def __init__(
+        self, where: str, datastore: str, key: str, shared: bool = False, aside: bool = False, fresh: bool = False
+    ) -> None:
         self.where = where
         self.datastore = datastore
         self.key = key
         self.shared = shared
         self.aside = aside
+        self.fresh = fresh
 
     @property
     def in_pool(self) -> bool:

@@ -208,6 +208,8 @@ class Executor:
             try:
                 host.workshop(claim.datastore, claim.key)
                 host.make_directory(claim.shop(self.site.run))
+                if claim.fresh and host is not self.site.lead:
+                    host.clear_when_left(claim.datastore, claim.key)
             except OSError as error:
                 raise from_os(error, f"prepare {claim.datastore}/{HIDDEN}", host.name) from error
         # what lies in a pool has no directory: then that of the staging area tells how far the action is

@@ -46,6 +46,8 @@ class Host(Locks):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        #: Datastore and key of workshops that a peer empties when its lead goes away without a word.
+        self.when_left: list[tuple[str, str]] = []
 
     # ---------------------------------------------------------------- looking
 
@@ -323,6 +325,10 @@ class Host(Locks):
             if name != KEPT:
                 self.remove(os.path.join(path, name), datastore)
         return True
+
+    def clear_when_left(self, datastore: str, key: str) -> None:
+        """Let this peer empty the workshop of an object, whose lock it holds, when its lead is gone."""
+        self.when_left.append((datastore, key))
 
     def unpack(self, kept: str, folder: str, names: Sequence[str], root: str) -> None:
         """Put what came whole, under *names* in the folder *kept*, into another folder of the same workshop."""

@@ -20,6 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: Seconds in which whoever writes for a lead that is gone has ended too.
+_PATIENCE = 5.0
+
 
 def serve(name: str, silence: float) -> None:
     """Answer calls until the lead goes away; its locks and commands go with this process.
@@ -27,14 +30,16 @@ def serve(name: str, silence: float) -> None:
     :param silence: seconds without a word after which the lead is gone, as we are for it.
     """
 
+    host = Host(name)
+
     def ended() -> None:
         stop_work()
+        _leave_nothing(host)
         os._exit(3)
 
     wire = Wire(0, 1)
     wire.silence = silence
     lifeline = Lifeline(wire, ended)
-    host = Host(name)
     wire.send({"ready": name})
     try:
         while True:
@@ -49,6 +54,20 @@ def serve(name: str, silence: float) -> None:
                 wire.send(_answer(host, call))
     except Gone:
         ended()
+
+
+def _leave_nothing(host: Host) -> None:
+    """Empty what the lead had no time to; what still writes there came over the same connection, and ends with it."""
+    until = time.monotonic() + _PATIENCE
+    for datastore, key in host.when_left:
+        while host.holds(datastore, key):
+            try:
+                host.clear(datastore, key, False)
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    break
+            time.sleep(0.1)
 
 
 def _answer(host: Host, call: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,10 @@ def test_the_backup_that_is_not_whole_is_named(
     damage(victim, whole)
     found = keeping.verify()
     assert not found["sound"]
-    assert [bool(row["problems"]) for row in found["backups"]] == [index == number for index in range(3)], found
+    wrong = [bool(row["problems"]) for row in found["backups"]]
+    # restic stores what is the same in later ones, such as vm.xml, once: in the pack of the first
+    sure = number + 1 if kind == "restic" and damage is not altered else 3
+    assert wrong[:sure] == [index == number for index in range(sure)], found
     victim.write_bytes(whole)
     found = keeping.verify()
     assert found["sound"], found

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._errors import StorageError
+from plugins.module_utils.tools.hidden import HIDDEN
 from plugins.module_utils.tools.wire import Gone
 from tests.unit.core.keeping import KINDS, Keeping
-from tests.unit.core.support import act
+from tests.unit.core.support import act, killed_at
 from tests.unit.door.sshd import Node, loopback
 
 
@@ -85,3 +87,23 @@ def test_a_session_that_has_ended_writes_to_nobody(node: Node, monkeypatch: pyte
     assert os.fstat(number).st_size == 0
     for taken in {handle, number}:
         os.close(taken)
+
+
+@pytest.mark.parametrize(
+    "point", ["0+", *(pytest.param(point, marks=pytest.mark.full) for point in ("0", "1+", "2+", "end"))]
+)
+def test_a_lead_that_is_killed_leaves_nothing_on_the_server(folder: Path, node: Node, point: str) -> None:
+    """Whoever serves it there empties the workshop, as nobody may come by for long; the next backup takes the rest."""
+    far = Far(folder, "rsync")
+    far.server = node.name
+    far.back_up(0)
+    far.prepare(1)
+    assert killed_at(point, "ds_backup", far.backup_options)
+    hidden = far.base / HIDDEN
+    until = time.monotonic() + 20
+    while os.listdir(hidden) != ["locks"] and time.monotonic() < until:
+        time.sleep(0.05)
+    assert os.listdir(hidden) == ["locks"]
+    far.chain.append(f"1:{act('ds_backup', **far.backup_options)['reference']}")
+    assert far.references() == sorted(word.partition(":")[2] for word in far.chain) and far.is_tidy()
+    assert [far.restored(number) for number in (0, 1)] == far.golden[0]
