@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class Moving(Story):
         environment: dict[str, str] | None = None,
     ) -> None:
         super().__init__(ground, pairing, environment)
+        self.lab_ground = ground
         self.hypervisors = hypervisors
         self.fails = False
         self.more: tuple[str, ...] = ()
@@ -159,7 +161,18 @@ class Moving(Story):
         """What is not as it should be, wherever the VM is now."""
         with self.held():
             self._note_row()
-            return [check for check in self._look_disks() if not check.ok]
+            return [check for check in [*self._look_disks(), *self._look_openers()] if not check.ok]
+
+    def _look_openers(self) -> list[Check]:
+        """The volumes are open on the machine's host and nowhere else; none is when there is no machine."""
+        pool = self.ground.pool
+        if not self.pairing.disks_in_pool or pool is None:
+            return []
+        openers = pool.watchers()
+        host = {self.lab_ground.lab.address(self.machine.on.host)} if self.machine else set()
+        found = {watcher.partition(":")[0] for watchers in openers.values() for watcher in watchers}
+        count = len(TARGETS) if self.machine else 0
+        return [Check("who has the volumes open", (found, len(openers)) == (host, count), json.dumps(openers))]
 
     def receipts(self) -> list[str]:
         """Receipts on all hosts."""

@@ -118,6 +118,10 @@ class Pool:
             found.update({f"trash of {pool}: {name}": "" for name in has["trash"]})
         return found
 
+    def watchers(self) -> dict[str, list[str]]:
+        """Who has which volume of the pool open: addresses of clients."""
+        return {name: item["watchers"] for name, item in self.listing()[POOL]["volumes"].items() if item["watchers"]}
+
     def left(self) -> list[str]:
         """What may not be there while nothing runs: journals and locks, volumes that are open or unfinished, snapshots
         that are not protected."""

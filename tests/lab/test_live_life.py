@@ -18,7 +18,8 @@ from tests.lab.ground import LabGround
 from tests.lab.looking import all_running, end, left_of_ours, on_its_way, wait_for
 from tests.lab.moving import Moving
 from tests.lab.oned import Outcome
-from tests.lab.story import PAIRINGS
+from tests.lab.pool import POOL, VOLUME
+from tests.lab.story import ALL, PAIRINGS
 from tests.lab.virt import Hypervisor
 
 #: What the short form has: the pairing that has a driver of its own for each of these calls.
@@ -45,7 +46,9 @@ class LiveLife(Moving):
         return f"{self._disk(0)}.snap"
 
     def file_of(self, snapshot: int) -> str:
-        """The file that holds a snapshot: that of its number, or the one that a marker names."""
+        """What holds a snapshot: the file of its number, the one that a marker names, or the volume's own."""
+        if self.pairing.disks_in_pool:
+            return f"{self._disk(0)}@{snapshot}"
         marker = self.ground.path(self._where(), f"{self.folder()}/{snapshot}.current")
         return marker.read_text(encoding="utf-8").strip() if marker.exists() else f"{self.folder()}/{snapshot}"
 
@@ -80,17 +83,18 @@ class LiveLife(Moving):
         outcome = right(self.life.save_disk(self.vm, 0, f"saved-{self.vm}"))
         assert [call.action.partition(".")[0] for call in outcome.calls] == ["mkfs", "cpds"]
         image = max(self.ground.oned.images)
-        source = self.ground.oned.image(image).source
+        source = self._source(image)
         assert before <= self.kept(self.ground.frontend, source) <= self.written()
-        assert PurePosixPath(source).parent.name == str(self.pairing.image_ds)
+        assert PurePosixPath(source).parent.name in (str(self.pairing.image_ds), f"{VOLUME}{POOL}")
         right(self.life.delete_image(image))
 
 
 @pytest.mark.parametrize(
-    "pairing", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.full) for name in PAIRINGS]
+    "pairing",
+    [name if name in _QUICK else pytest.param(name, marks=pytest.mark.full) for name in ALL if ALL[name].snapshots],
 )
-def test_disks_of_a_running_vm(quiet: LabGround, hypervisors: dict[str, Hypervisor], pairing: str) -> None:
-    story = LiveLife(quiet, PAIRINGS[pairing], hypervisors)
+def test_disks_of_a_running_vm(quiet: LabGround, lent: dict[str, Hypervisor], pairing: str) -> None:
+    story = LiveLife(quiet, ALL[pairing], lent)
     story.had = {}
     story.begin()
     try:
