@@ -98,7 +98,7 @@ size:
   type: int
   sample: 1204
 format:
-  description: V(rbd) for differences of Ceph's images, else V(raw).
+  description: V(rbd) for files of C(rbd export), else V(raw).
   returned: success, except in check mode
   type: str
   sample: raw

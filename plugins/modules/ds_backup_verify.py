@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Compares each backup of a chain with the manifest that was made with it, and the manifests with each other. It finds
     files that are missing, too many, truncated or altered, and increments that do not continue each other.
+  - Files of C(rbd export), of which chains in stock's old form consist, are also read for what they say themselves, as
+    stock makes no manifests. Each must be whole, and go on from the snapshot that the one before ends with.
   - What is wrong is told for each backup, and is not an error of the module. A repository that cannot be read is one.
   - The lead is the host that has the repository. This is the backup server, and the front-end with
     O(repository_backend=s3) and O(repository_backend=local). There is no peer.

@@ -46,7 +46,9 @@ options:
     type: int
     required: true
   format:
-    description: Format of the backup (C(FORMAT) of its image). Increments of V(rbd) cannot be merged.
+    description:
+      - Format of the backup (C(FORMAT) of its image). The files say by their names which form they have; those of
+        V(rbd) are merged to one as C(rbd export) writes it.
     type: str
     default: raw
 requirements:

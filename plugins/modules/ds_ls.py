@@ -38,7 +38,7 @@ options:
     type: int
     default: -1
   format:
-    description: Format of the backup (C(FORMAT) of its image). With V(rbd) the URLs are those of Ceph's differences.
+    description: Format of the backup (C(FORMAT) of its image). With V(rbd) the files are those of C(rbd export).
     type: str
     default: raw
 requirements:

@@ -41,7 +41,7 @@ options:
     default: -1
   format:
     description:
-      - Format of the backup, as OpenNebula has it. With V(rbd), the sources are those of Ceph's differences.
+      - Format of the backup, as OpenNebula has it. With V(rbd), the files are those of C(rbd export).
     type: str
     default: raw
 requirements:

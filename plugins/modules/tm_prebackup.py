@@ -14,7 +14,8 @@ description:
   - Writes what a backup consists of into the backup directory of the virtual machine. OpenNebula calls this action when
     a machine is backed up that is powered off, before a repository takes the files from there.
   - There is a file C(disk.<disk id>.<increment>) for each disk, a qcow2 image that names no other file, C(vm.xml), and
-    C(disk.tpm.0) when the machine has a TPM.
+    C(disk.tpm.0) when the machine has a TPM. With O(backup_format=rbd) the files of disks are
+    C(disk.<disk id>.<increment>.rbdiff), as C(rbd export-diff) writes them.
   - C(manifest.json) is written last. It has the size, the format and a SHA-256 digest of every file.
   - A full backup has all that the disk shows. An increment has what changed since the one before it, and nothing else
     is read.

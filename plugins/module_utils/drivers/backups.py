@@ -279,9 +279,10 @@ class Backups(Room, Driver):
         return chain[: len(chain) - last + 1], chain[len(chain) - last + 1 :]
 
     @staticmethod
-    def _room(request: Request, size: int) -> int:
+    def _room(work: dict[int, list[tuple[int, Stored]]], size: int) -> int:
         """Bytes that it takes to merge so many; what rbd exports is put together first, and read again as a proof."""
-        return 3 * size if request["format"] == "rbd" else size
+        exported = any(exports.is_export(file.name) for found in work.values() for _index, file in found)
+        return 3 * size if exported else size
 
     def _merging(self, request: Request) -> list[str]:
         """What holds merging back: as copying is, as far as it needs no slice."""

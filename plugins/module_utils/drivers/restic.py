@@ -179,7 +179,7 @@ class Restic(Backups):
                 name = os.path.join(folder, file.name)
                 wanted.append([newest.reference, file.path, name, digests[-1].get(file.name, "")])
         size = sum(file.size for found in work.values() for _index, file in found)
-        self.check_space(request, os.path.dirname(scratch), size + self._room(request, size), LEAD)
+        self.check_space(request, os.path.dirname(scratch), size + self._room(work, size), LEAD)
         tags = [f"one-{vm}", _replaces(newest.reference)]
         return [
             MakeScratch(LEAD, scratch, os.path.dirname(scratch)),

@@ -127,6 +127,13 @@ class Old(Backed):
         """What our ``ls`` says of a disk."""
         return str(act("ds_ls", **self._kept(datastore_id=100, format="rbd", increment_id=upto))["disks"][str(disk)])
 
+    def size_told(self) -> int:
+        """MB that a new image out of the last increment will have."""
+        options = self._kept(source=self.url(0))
+        return int(
+            act("ds_stat", **{name: options[name] for name in options if name not in ("increments", "vm_id")})["size"]
+        )
+
     def check_increments(self) -> None:
         """Each increment restores to what the disks were, read by us as one image."""
         for number, disks in self.kept.items():

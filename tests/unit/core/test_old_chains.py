@@ -31,10 +31,11 @@ def test_a_chain_goes_on_and_restores_at_every_point(disks: Disks, kind: str, le
         made = vm.stock() if number % 3 != 1 else vm.ours()
         assert made == number
     vm.check_increments()
+    assert vm.size_told() == 6
     if kind == "rsync":
-        for number in (0, 1, length):
+        for number in (0, 1, length) if length > 2 else (length,):
             assert vm.stock_restores(number) == vm.kept[number][0]
-    for number in (1, length):
+    for number in (1, length) if length > 2 else (1,):
         vm.write()
         act("tm_restore", **vm.restore_options(vm.store, number))
         assert vm.now() == vm.kept[number], f"increment {number}"
