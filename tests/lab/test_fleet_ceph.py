@@ -16,12 +16,14 @@ import pytest
 
 from tests.demo.deploy import play
 from tests.lab import ceph, pool
-from tests.lab.fleet import FROM, TO, Fleet
+from tests.lab.fleet import FROM, TO, Fleet, contents
 from tests.lab.hosts import Lab, can_make_hosts, repository
 from tests.lab.looking import wait_for
 from tests.lab.oned import DatastoreType, Image, ImageState, use_image, use_volatile
+from tests.lab.oned.allocation import Allocation
 from tests.lab.pool import CONF, RING, LabPool
 from tests.tools.stage import stage
+from tests.unit.core.pools import qemu
 
 pytestmark = pytest.mark.full
 
@@ -167,6 +169,47 @@ def test_images_move_to_another_pool_and_go_on_after_a_kill(fleet: Fleet, empty:
     assert sorted(empty.volumes()) == sorted(f"one2/one-{number}" for number in images)
 
 
+def moved(fleet: Fleet, origin: int, place: int, *more: str, code: int = 0) -> dict[str, Any]:
+    """The report of a move between two datastores."""
+    where = ("--from", str(origin), "--to", str(place))
+    return fleet.run("images", "migrate", *where, "--apply", *more, code=code, timeout=300)
+
+
+def test_images_move_from_files_to_volumes_and_back(fleet: Fleet, empty: LabPool, tmp_path: Path) -> None:
+    oned = fleet.ground.oned
+    oned.allocation = Allocation(fleet.life)
+    fleet.images(1)
+    fleet.images(1, kind="qcow2")
+    fleet.own(FROM)
+    first, second = oned.images.values()
+    first.persistent = True
+    name = first.name
+    raw = tmp_path / "raw"
+    qemu("convert", "-f", "qcow2", "-O", "raw", fleet.file(second), raw)
+    before = {name: contents(fleet.file(first)), second.name: contents(raw)}
+    told = oned.datastore(POOL).template
+    # a file comes in only where the datastore says so
+    said = fleet.refuses("images", "migrate", "--from", str(FROM), "--to", str(POOL))
+    assert f'let its SAFE_DIRS be "/var/tmp /var/lib/one/datastores/{FROM}"' in said
+    told["SAFE_DIRS"] = f"/var/tmp /var/lib/one/datastores/{FROM}"
+    try:
+        report = moved(fleet, FROM, POOL)
+    finally:
+        told["SAFE_DIRS"] = "/var/tmp"
+    assert [row["state"] for row in report["images"]] == ["moved", "moved"], report["lines"]
+    assert {image.name: image.datastore_id for image in oned.images.values()} == dict.fromkeys(before, POOL)
+    assert sorted(empty.volumes()) == sorted(image.source.partition("/")[2] for image in oned.images.values())
+    assert [path for path in fleet.folder(FROM).iterdir() if path.is_file()] == []
+    assert [image.persistent for image in oned.images.values() if image.name == name] == [True]
+    for image in oned.images.values():
+        assert hashlib.sha256(empty.cluster.content(image.source)).hexdigest() == before[image.name]
+
+    report = moved(fleet, POOL, TO)
+    assert [row["state"] for row in report["images"] if row["state"] != "moved before"] == ["moved", "moved"]
+    assert empty.volumes() == {}
+    assert {image.name: contents(fleet.file(image)) for image in oned.images.values()} == before
+
+
 # ---------------------------------------------------------------- playbooks
 
 
@@ -206,7 +249,7 @@ def test_validate_names_the_host_that_lacks_the_key(fleet: Fleet, empty: LabPool
         "tm_mad": "ceph", "ds_mad": "ceph", "path": f"/var/lib/one/datastores/{POOL}", "ceph_secret": "",
         "settings": {"pool": "one", "ceph_user": "oneadmin", "ceph_conf": CONF},
     }  # fmt: skip
-    given = {
+    given: dict[str, Any] = {
         "one_datastores": [store],
         "one_storage_datastores": [],
         "validate_libvirt_uri": "",
@@ -230,7 +273,7 @@ def test_orphans_by_the_playbook(fleet: Fleet, empty: LabPool, collections: Path
     known(fleet, empty, 1)
     empty.cluster.rbd("create", "--size", "1M", "one/one-100")
     before = empty.volumes()
-    where = {"orphans_min_age": 0, "orphans_datastores": str(POOL)}
+    where: dict[str, Any] = {"orphans_min_age": 0, "orphans_datastores": str(POOL)}
     assert "1 orphans" in played(fleet, collections, "orphans", **where)
     assert empty.volumes() == before
     played(fleet, collections, "orphans", orphans_state="quarantined", **where)

@@ -36,7 +36,8 @@ class CephExports(CephImages):
             _current, holder = found(family(cluster, pool, name), pool, name, snapshot)
             name = holder.name
         size = int(needed(cluster, pool, name)["size"])
-        url = _url(request, f"{pool}/{name}" + (f"@{snapshot}" if snapshot else ""))
+        where = check_url_host(request["url_host"] or os.uname().nodename)
+        url = url_of(where, request.options, f"{pool}/{name}" + (f"@{snapshot}" if snapshot else ""))
         taken = ""
         if not request.site.check:
             taken, size = cluster.ask("digest", pool=pool, name=name, snapshot=snapshot, kind="md5")
@@ -51,11 +52,14 @@ class CephExports(CephImages):
         )
 
 
-def _url(request: Request, volume: str) -> str:
-    """``rbd://<host>/<pool>/<volume>``, with how the cluster is reached there."""
-    host = check_url_host(request["url_host"] or os.uname().nodename)
+def url_of(host: str, reached: dict[str, Any], volume: str) -> str:
+    """``rbd://<host>/<pool>/<volume>``, with how the cluster is reached there.
+
+    :param reached: the options that say so.
+    :raises Refused: something in it has characters that a URL of a marketplace cannot have.
+    """
     words = [
-        f"{name}={request[name.lower()]}" for name in ("CEPH_USER", "CEPH_KEY", "CEPH_CONF") if request[name.lower()]
+        f"{name}={reached[name.lower()]}" for name in ("CEPH_USER", "CEPH_KEY", "CEPH_CONF") if reached[name.lower()]
     ]
     for word in (volume.replace("@", "").replace(":", ""), *words):
         # marketplaces' drivers use a shell, and take the URL apart at these

@@ -17,6 +17,7 @@ from ..answer import Voice
 from ..documents import number, text
 from ..settings import Settings, prefix_of, remotes
 from ..site import site
+from . import crossing
 from .api import DISABLED, READY, Api
 from .common import MOST_AT_ONCE, lived, numbers, rate, whole
 from .hosts import Hosts
@@ -61,8 +62,9 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     settings = Settings(remotes())
     deadline = settings.number("ONED_TIMEOUT", 30)
     api = Api(deadline=deadline)
-    stores = _stores(api, given)
-    drivers = _drivers(stores, prefix_of(settings.root))
+    prefix = prefix_of(settings.root)
+    stores = _stores(api, given, prefix)
+    drivers = _drivers(stores, prefix)
     records = Records(f"{given.what}-{stores[0]['id']}-{stores[1]['id']}", given.apply)
     work = _Work(api, given, stores, records)
     if given.apply:
@@ -73,8 +75,8 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     return report, not any(row["state"] == "failed" for row in report["images"])
 
 
-def _stores(api: Api, given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two datastores; ``Refused`` where oned would not clone from one to the other."""
+def _stores(api: Api, given: argparse.Namespace, prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two datastores; ``Refused`` where images cannot come from one to the other."""
     if given.what == "convert" and not given.format:
         raise Refused("To convert images, their new format has to be given")
     known = {store["id"]: store for store in site(api)["datastores"]}
@@ -85,14 +87,12 @@ def _stores(api: Api, given: argparse.Namespace) -> tuple[dict[str, Any], dict[s
         if known[ident]["type"] != "image":
             raise Refused(f"Datastore {ident} is a {known[ident]['type']} datastore: OpenNebula clones no images there")
     origin, place = known[given.source], known[target]
-    if origin["ds_mad"] != place["ds_mad"]:
-        raise Refused(
-            f"Datastore {given.source} has the driver {origin['ds_mad']} and {target} has {place['ds_mad']}: "
-            "OpenNebula clones images between datastores of one driver"
-        )
     if given.what == "migrate" and origin is place:
         raise Refused(f"The images are in datastore {target} already")
-    wanted = text(api.datastore(target), "TEMPLATE/DRIVER").strip().lower()
+    told = api.datastore(target)
+    if origin["ds_mad"] != place["ds_mad"]:
+        crossing.check((origin, place), _drivers((origin, place), prefix), told)
+    wanted = text(told, "TEMPLATE/DRIVER").strip().lower()
     if given.format and wanted != given.format:
         raise Refused(
             f"New images of datastore {target} become {wanted or 'what they were'}, not {given.format}",

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One image moves to another datastore, as a copy that takes its place: name, owner, permissions, template.
 
-oned has no move: the copy is a new image with a new id. Whatever happens the image is in one place for its users. Until
-the copy has been compared they have the source. Then the source is disabled, so that no VM can take it any more, gives
-its name to the copy, and is deleted at the very end.
+oned has no move: the copy is a new image with a new id, a clone or, between files and Ceph, an import
+(:mod:`.crossing`). Whatever happens the image is in one place for its users. Until the copy has been compared they have
+the source. Then the source is disabled, so that no VM can take it any more, gives its name to the copy, and is deleted
+at the very end.
 
 Where a run was cut off follows from oned alone: the copy has a name that follows from the source's id, and then
 attributes that say what it is a copy of. Every step finds out whether it has been done.
@@ -17,6 +18,7 @@ import time
 from ...module_utils._errors import Corrupt, Refused, StorageError, one_line
 from ..bridges import choose
 from ..documents import number, text
+from . import crossing
 from .api import DISABLED, ERROR, READY, Api
 from .hosts import Job
 
@@ -78,7 +80,7 @@ class Migration:
             return self._end(api, ident, copy)
         name = self._name_of(api, origin, copy)
         if copy < 0:
-            copy = api.clone_image(ident, temporary(ident), self._stores[1]["id"])
+            copy = self._begin(api, origin)
             self._records.add(what="copied", old=ident, new=copy, name=name)
         try:
             self._prepare(api, origin, copy, name, until)
@@ -94,6 +96,13 @@ class Migration:
             why = one_line(text(left, "TEMPLATE/ERROR"), 200) or "oned does not say why"
             raise Refused(f"Image {ident} has become {copy}, but cannot be deleted: {why}", todo="run it again")
         return self._end(api, ident, copy)
+
+    def _begin(self, api: Api, origin: _Element) -> int:
+        """Begin the copy; its id."""
+        ident = number(origin, "ID")
+        if self._drivers[0] != self._drivers[1]:
+            return crossing.begin(api, origin, temporary(ident), self._stores)
+        return api.clone_image(ident, temporary(ident), self._stores[1]["id"])
 
     @staticmethod
     def _name_of(api: Api, origin: _Element, copy: int) -> str:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What oned does when somebody allocates an image from a backup, or a template of VMs: it calls the real drivers.
+"""What oned does when somebody allocates an image from a backup or a path, or a template of VMs: it calls the real drivers.
 
 The size comes from the driver of the backup datastore while the caller waits; the copy is made by the driver of the
 image's datastore afterwards (contract-ds 3, 10.5).
@@ -43,9 +43,13 @@ class Allocation:
             raise ValueError("Cannot allocate images in this datastore.")
         kind = ImageType[values.pop("TYPE", "OS")]
         path = values.get("PATH", "")
-        backup = oned.datastore(int(values["FROM_BACKUP_DS"]))
-        document = messages.backup_stat_action(path, backup, values.get("BACKUP_JOB_ID", ""))
-        call = runner.ds_action("restore", "stat", backup.ds_mad, 0, document)
+        if "FROM_BACKUP_DS" in values:
+            backup = oned.datastore(int(values["FROM_BACKUP_DS"]))
+            document = messages.backup_stat_action(path, backup, values.get("BACKUP_JOB_ID", ""))
+            call = runner.ds_action("restore", "stat", backup.ds_mad, 0, document)
+        else:
+            document = messages.stat_action(path, datastore, kind)
+            call = runner.ds_action("import", "stat", datastore.ds_mad, 0, document)
         if not call.ok:
             raise ValueError(f"Cannot determine Image SIZE. {call.reason}")
         image = self.life._allocate(name, datastore, kind, False, read_stat(call.stdout), values, None)
