@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 
 from .command import stop_work
 from .host import OPERATIONS, Host
@@ -31,11 +31,14 @@ def serve(name: str, silence: float) -> None:
     """
 
     host = Host(name)
+    leaving = allocate_lock()
 
     def ended() -> None:
         stop_work()
-        _leave_nothing(host)
-        os._exit(3)
+        # two threads learn of it
+        with leaving:
+            _leave_nothing(host)
+            os._exit(3)
 
     wire = Wire(0, 1)
     wire.silence = silence
@@ -45,6 +48,7 @@ def serve(name: str, silence: float) -> None:
         while True:
             call = lifeline.next()
             if call is None:
+                ended()
                 return
             if call.get("do") == "receive":
                 _receive(wire, lifeline, *call["with"])
