@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from .base import Answer, Request
+from .._errors import StorageError
+from ..tools.host import Host
+from .base import Answer, Request, clean_path
 from .ceph_images import CephVolumes, pool_room
+from .space import look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ _FULL = {
     "backfillfull": "the pool {pool} is too full to be balanced; add storage, or delete something",
     "nearfull": "the pool {pool} is nearly full; add storage, or delete something",
 }
+#: A staging area is told that is as full as this.
+_CROWDED = 0.95
 #: Layers of one chain that are followed.
 _MOST = 200
 
@@ -38,13 +43,14 @@ class CephContents(CephVolumes):
         room = pool_room(request, pool)
         told = request.site.volumes().ask("standing", pool=pool)
         said = [sentence.format(pool=pool) for flag, sentence in _FULL.items() if flag in told["flags"]]
+        # a pool that is full is nearly full, too
+        said = said[:1] + (_staging(request) if request.options["kind"] == "ds" else [])
         return Answer(
             total_bytes=room["used"] + room["free"],
             used_bytes=room["used"],
             free_bytes=room["free"],
             pool=f"Ceph pool {pool} of {told['cluster']}",
-            # a pool that is full is nearly full, too
-            warnings=said[:1],
+            warnings=said,
         )
 
     def contents(self, request: Request) -> Reply:
@@ -65,6 +71,19 @@ class CephContents(CephVolumes):
             for one in cluster.ask("discarded", pool=pool)
         ]
         return Answer(items=items, missed=[], trash=trash)
+
+
+def _staging(request: Request) -> list[str]:
+    """A sentence when images that have to be converted have no room on this host."""
+    path = clean_path(request["staging_dir"], "staging directory")
+    where = f"the staging area {path} on {request.site.lead.name}"
+    try:
+        [room] = look(request, path, "space", lambda: [Host("").space(path)])
+    except StorageError as error:
+        return [f"{where} cannot be looked at: {error.sentence}"]
+    if room["used"] >= _CROWDED * room["total"]:
+        return [f"{where} has {room['free'] >> 20} of {room['total'] >> 20} MB free; images that are not raw need it"]
+    return []
 
 
 def _items(cluster: Cluster, pool: str, found: Volumes, known: set[str], images: bool) -> list[dict[str, Any]]:

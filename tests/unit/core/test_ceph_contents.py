@@ -11,6 +11,7 @@ import pytest
 
 from plugins.module_utils import _info
 from plugins.module_utils.drivers.ceph_names import named
+from plugins.module_utils.tools.host import Host
 from tests.lab.looking import wait_for
 from tests.unit.core.pools import Pools
 from tests.unit.core.support import MIB, act
@@ -147,6 +148,16 @@ def test_room_of_a_pool(pools: Pools) -> None:
     assert row["pool"] == f"Ceph pool one of {fsid}"
     assert (row["items"], row["logical_bytes"], row["warnings"], row["trash_bytes"]) == (1, 6 * MIB, [], 0)
     assert row["largest"][0]["name"] == "one-5"
+
+
+def test_a_staging_area_without_room_is_told(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "space", lambda *_: {"total": 100 << 20, "used": 97 << 20, "free": 3 << 20})
+    [said] = asked("datastores_info", pools)["warnings"]
+    assert said.startswith(f"the staging area {pools.staging} on ")
+    assert said.endswith(" has 3 of 100 MB free; images that are not raw need it")
+    monkeypatch.undo()
+    [said] = asked("datastores_info", pools, settings={"staging_dir": "/nix"})["warnings"]
+    assert "the staging area /nix on " in said and "is not there" in said
 
 
 @pytest.mark.full
