@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from . import _actions
-from ._errors import StorageError, Unsupported, from_os
+from ._errors import Cancelled, StorageError, Unsupported, from_os
 from ._options import check
 from .drivers.base import Answer, Request
 from .drivers.registry import load
@@ -55,13 +55,20 @@ class Mode:
 class Outcome:
     """What happened. :meth:`close` must be called when the answer has been delivered.
 
-    :ivar keeps: whether the work counts only when somebody got the answer.
+    :ivar keeps: whether the work counts only when somebody got the answer; else :meth:`take_back` undoes it.
     """
 
-    def __init__(self, result: dict[str, Any], ended: Callable[[], None], keeps: bool = False) -> None:
+    def __init__(
+        self,
+        result: dict[str, Any],
+        ended: Callable[[], None],
+        keeps: bool = False,
+        undo: Callable[[], None] = lambda: None,
+    ) -> None:
         self.result = result
         self.close = ended
         self.keeps = keeps
+        self.take_back = undo
 
 
 def preload(action: str, driver: str, system: str) -> None:
@@ -140,7 +147,14 @@ def run(action: str, given: dict[str, Any], mode: Mode) -> Outcome:
         finally:
             _hang_up(site)
 
-    return Outcome(talk.result(), ended, keeps)
+    def taken_back() -> None:
+        try:
+            if claims and not mode.check:
+                executor.fail(Cancelled("Nobody got the answer"))
+        finally:
+            _hang_up(site)
+
+    return Outcome(talk.result(), ended, keeps, taken_back)
 
 
 class _Talk:

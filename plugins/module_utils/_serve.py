@@ -61,10 +61,11 @@ def _serve(wire: Wire, lifeline: Lifeline, call: dict[str, Any]) -> int:
         wire.send({"error": error.record()})
         return 1
     if outcome.keeps:
-        # an answer that nobody got is no answer: without "delivered" the journal stays, the next action takes it back
+        # an answer that nobody got is no answer, and this process still has all that it takes to undo it
         wire.send({"result": outcome.result, "waits": True})
         answer = lifeline.next()
         if not answer or not answer.get("delivered"):
+            outcome.take_back()
             return 1
     try:
         outcome.close()

@@ -148,8 +148,8 @@ def test_a_backup_comes_to_harm_at_each_step(harmed: Harmed, action: str, harm: 
         else:
             assert action != "postbackup"
             assert harm != "cancelled" or "cancelled" in outcome.reason, outcome.reason
-        # without its peer nobody is left on the server who could clear up: the next backup does
-        harmed.unharmed(swept=action == "backup" and harm == "peer")
+        # with core or peer nobody is left who could take back what is on the server: the next backup does
+        harmed.unharmed(swept=action == "backup" and harm in ("core", "peer"))
         if not came:
             break
     assert 0 < point < MOST - 1, f"it came to harm at {point} steps"

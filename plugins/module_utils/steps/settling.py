@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._errors import Busy, StorageError
-from .base import LEAD, Site
+from .base import LEAD, PEER, Site
 from .claim import POOL
 from .files import Publish
 from .journal import shelf
@@ -39,6 +39,10 @@ def settle(
     peer, keeps = found.head.get("peer"), found.head.get("keeps")
     # what nobody heard of is taken back on the other host too, when this action has the same one
     both = keeps and site.peer is not None and site.peer.name == peer
+    if keeps and peer and site.peer is None and not found.ended:
+        if any(step.where == PEER and step.changes() for step in begun):
+            # without the journal nobody would ever look for it there
+            raise StorageError(f"A run that died had work on {key} on {peer}, which an action there has to take back")
     here = [step for step in begun if step.where == LEAD or not peer or both]
     if found.ended:
         for step in here:

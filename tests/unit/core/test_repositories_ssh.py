@@ -107,3 +107,17 @@ def test_a_lead_that_is_killed_leaves_nothing_on_the_server(folder: Path, node: 
     far.chain.append(f"1:{act('ds_backup', **far.backup_options)['reference']}")
     assert far.references() == sorted(word.partition(":")[2] for word in far.chain) and far.is_tidy()
     assert [far.restored(number) for number in (0, 1)] == far.golden[0]
+
+
+@pytest.mark.parametrize("point", ["3+", pytest.param("end", marks=pytest.mark.full)])
+def test_what_was_published_on_the_server_is_not_forgotten_by_others(folder: Path, node: Node, point: str) -> None:
+    """An action on the VM's datastore that does not go to the server leaves it to the one that does."""
+    far = Far(folder, "rsync")
+    far.server = node.name
+    far.prepare(0)
+    assert killed_at(point, "ds_backup", far.backup_options)
+    assert len(far.references()) == 1
+    act("ds_rm", driver="fs", datastore=str(far.system), source=str(far.system / ("0" * 32)))
+    assert [name for name in os.listdir(far.system / HIDDEN) if name.endswith(".journal")]
+    reference = act("ds_backup", **far.backup_options)["reference"]
+    assert far.references() == [reference] and far.is_tidy()
