@@ -37,6 +37,8 @@ _LEASE = 30.0
 _LONG_DEAD = 300
 #: A program that waits for its first connection.
 _ready: list[Child] = []
+#: Programs that were killed. Until one is gone takes as long as a call, so nobody waits for that.
+_ended: list[Child] = []
 
 
 class Cluster:
@@ -197,7 +199,8 @@ class Cluster:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            child.end()
+            child.hang_up()
+            _ended.append(child)
 
     # ---------------------------------------------------------------- locks, as of a Host
 
@@ -300,10 +303,19 @@ def prepare() -> None:
 
 
 def _started() -> Child:
+    _ended[:] = [child for child in _ended if _is_there(child)]
     # it dies with us at once, whatever it is about
     child = Child(["setpriv", "--pdeathsig", "KILL", "--", _PYTHON, "-I", "-c", program()])
     os.set_blocking(child.stdin, False)
     return child
+
+
+def _is_there(child: Child) -> bool:
+    try:
+        return child.alive()
+    except ChildProcessError:
+        # it was the child of a process that we are a fork of
+        return False
 
 
 def datastore_of(pool: str) -> str:
