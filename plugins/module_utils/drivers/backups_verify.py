@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .base import Reply
 
 _NOT_KNOWN = "It has no manifest, so its content cannot be verified"
+_READ_ALONE = "It has no manifest: only that its files are whole, and go on where those before end, can be verified"
 
 
 def verify(request: Request, repository: Repository, chain: list[Increment]) -> Reply:
@@ -135,7 +136,7 @@ def _look_at_exports(
             except exports.Malformed as error:
                 row["problems"].append(f"The file {file.name} is damaged, or not of this chain: {error}")
         if files and row["notes"][-1:] == [_NOT_KNOWN]:
-            row["notes"][-1] = "It has no manifest: its files are whole, or not, and more cannot be verified"
+            row["notes"][-1] = _READ_ALONE
     except StorageError as error:
         row["problems"].append(str(error))
 

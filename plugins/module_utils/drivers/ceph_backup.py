@@ -12,7 +12,7 @@ from ..tools.exports import FULL as WHOLE
 from ..tools.rbd import volume_of
 from .ceph_disks import disk_volume
 from .ceph_images import claim_of
-from .vm_backup import Backup, BackupDisk, DiskRules, disks_of, is_number
+from .vm_backup import Backup, BackupDisk, DiskRules, disk_id, disks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class CephBackup(Backup):
         self._options = options
         known = options.get("chain_disks") or []
         #: Disks that the chain has already; None where that is not known.
-        self._known = {int(number) for number in known if is_number(number)} if known else None
+        self._known = {disk_id(number, "chain_disks") for number in known} if known else None
         # a chain that begins never has such files
         self.exported = self.parent >= 0 and options.get("backup_format") == "rbd"
 

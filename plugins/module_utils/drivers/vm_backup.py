@@ -123,7 +123,7 @@ class Backup:
         self.datastore = clean_path(options["datastore"], "datastore")
         self.directory = inside(clean_path(options["path"], "path"), self.datastore, "path")
         name = base(self.directory)
-        if parent(self.directory) != self.datastore or not is_number(name):
+        if parent(self.directory) != self.datastore or not _is_number(name):
             raise BadCall(f"{self.directory} is not a VM's directory of {self.datastore}")
         self.vm = int(name)
         self.key = "vm-" + name
@@ -157,7 +157,7 @@ class Backup:
     def is_mark(self, name: str) -> bool:
         """Whether a bitmap is one of backups, of this VM or of one that had the image before."""
         words = name.split("-")
-        return len(words) == 3 and words[0] == "one" and all(is_number(word) for word in words[1:])
+        return len(words) == 3 and words[0] == "one" and all(_is_number(word) for word in words[1:])
 
     def stack(self, request: Request, disk: BackupDisk) -> Stack:
         """What a disk is made of."""
@@ -197,7 +197,7 @@ def disks_of(options: dict[str, Any], directory: str, in_place: bool, rules: Dis
     """The disks that are named, in the order of their numbers."""
     images = by_disk(options["images"], "images", rules.what)
     targets = by_disk(options.get("targets") or [], "targets", "target")
-    own = {_disk_id(item, "persistent") for item in options["persistent"]}
+    own = {disk_id(item, "persistent") for item in options["persistent"]}
     formats = by_disk(options["disks"], "disks", "format")
     if not formats:
         raise BadCall("There is no disk to back up")
@@ -219,18 +219,18 @@ def by_disk(items: list[str], option: str, what: str) -> dict[int, str]:
         number, colon, value = item.partition(":")
         if not colon:
             raise BadCall(f"'{one_line(item, 80)}' of {option} is not <disk id>:<{what}>")
-        if _disk_id(number, option) in found:
+        if disk_id(number, option) in found:
             raise BadCall(f"Disk {number} stands twice in {option}")
         found[int(number)] = value
     return found
 
 
-def _disk_id(text: str, option: str) -> int:
-    if not is_number(text):
+def disk_id(text: str, option: str) -> int:
+    """The id of a disk out of an item of an option; ``BadCall`` when it is none."""
+    if not _is_number(text):
         raise BadCall(f"'{one_line(text, 40)}' of {option} is not the id of a disk")
     return int(text)
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is the id of a disk, or of a VM."""
+def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9

@@ -136,11 +136,11 @@ class _Work:
         """A chain of files as rbd exports them, as one image in the scratch folder."""
         folder = self._folder(2 * sum(file.size for file in files))
         raw, image = os.path.join(folder, "raw"), os.path.join(folder, "image")
+        goes_on = self._goes_on(files)
         laid = exports.Laid(raw)
         try:
             for file in files:
-                wanted = exports.wanted_of(self._number_of(file)) if self._goes_on(files) else ""
-                self._lay(laid, file, wanted)
+                self._lay(laid, file, exports.wanted_of(self._number_of(file)) if goes_on else "")
         finally:
             laid.close()
         argv = ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, image]

@@ -114,7 +114,9 @@ def test_a_verification_sees_what_is_damaged_without_a_manifest(disks: Disks) ->
     for _number in range(3):
         vm.write()
         vm.stock()
-    assert vm.verify()["sound"]
+    told = vm.verify()
+    assert told["sound"]
+    assert all("only that its files are whole" in row["notes"][0] for row in told["backups"])
     damaged = vm.file(*vm.store.chain[1], 0)
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-5])
@@ -156,3 +158,7 @@ def test_disks_in_files_have_no_such_chains(disks: Disks) -> None:
     given = {**vm.options(document="<VM/>"), "driver": "qcow2", "images": [], "backup_format": "rbd"}
     with pytest.raises(BadCall, match="which only disks that are volumes have"):
         act("tm_prebackup", **given)
+    vm.last = 0
+    with pytest.raises(BadCall, match="'one' of chain_disks is not the id of a disk"):
+        vm.before(backup_format="rbd", chain_disks=["one"])
+    assert not vm.folder.exists()
