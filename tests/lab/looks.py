@@ -116,7 +116,9 @@ class Looks(Story):
 
     def _file_of(self, image: Image) -> str:
         """Where an image is; files to boot from are never volumes."""
-        return self._source(image.id) if image.label not in BOOT else self.ground.oned.image(image.id).source
+        if image.label in BOOT:
+            return self.ground.oned.image(image.id).source.replace("//", "/")
+        return self._source(image.id)
 
     def _look_pool(self) -> list[Check]:
         """All volumes by name, what each stands on, and its snapshots."""

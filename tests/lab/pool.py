@@ -123,13 +123,14 @@ class Pool:
         return {name: item["watchers"] for name, item in self.listing()[POOL]["volumes"].items() if item["watchers"]}
 
     def left(self) -> list[str]:
-        """What may not be there while nothing runs: journals and locks, volumes that are open or unfinished, snapshots
-        that are not protected."""
+        """What may not be there while nothing runs: journals and locks, volumes that are open, locked or unfinished,
+        snapshots that are not protected."""
         left = []
         for pool, has in self.listing().items():
             left += [f"{pool}: {entry}" for entry in has["entries"]]
             for name, item in has["volumes"].items():
                 left += [f"{pool}/{name} is open at {watcher}" for watcher in item["watchers"]]
+                left += [f"{pool}/{name} is locked by {locker}" for locker in item["lockers"]]
                 left += [f"{pool}/{name}@{one} is not protected" for one, safe in item["snapshots"].items() if not safe]
                 left += [f"{pool}/{name}"] if name.startswith("one_storage") else []
         return left

@@ -57,7 +57,15 @@ def _volume(place: Any, name: str) -> dict[str, Any]:
             pass
         snapshots = {item["name"]: image.is_protected_snap(item["name"]) for item in image.list_snaps()}
         watchers = [item["addr"] for item in image.watchers_list()]
-        return {"id": image.id(), "size": image.size(), "parent": parent, "snapshots": snapshots, "watchers": watchers}
+        lockers = [client for client, _cookie, _address in (image.list_lockers() or {"lockers": []})["lockers"]]
+        return {
+            "id": image.id(),
+            "size": image.size(),
+            "parent": parent,
+            "snapshots": snapshots,
+            "watchers": watchers,
+            "lockers": lockers,
+        }
 
 
 def _entries(place: Any) -> list[str]:

@@ -231,6 +231,29 @@ def test_cut_and_heal(clean: Lab) -> None:
     wait_until("healed", lambda: clean.run("frontend", ping, check=False).returncode == 0, 10.0)
 
 
+def test_a_server_outside_is_reached_by_all_hosts_that_are_not_cut_off(clean: Lab) -> None:
+    address, enter = clean.outside()
+    assert clean.outside() == (address, enter)
+    assert address not in {clean.address(host) for host in clean.hosts}
+    serve = (
+        f"import socket; server = socket.create_server(({address!r}, 7)); print(flush=True)\n"
+        "while True: server.accept()[0].close()"
+    )
+    server = subprocess.Popen([*enter, sys.executable, "-c", serve], stdout=subprocess.PIPE)
+    ask = ["python3", "-c", f"import socket; socket.create_connection(({address!r}, 7), 1)"]
+    try:
+        assert server.stdout is not None and server.stdout.readline() == b"\n"
+        for host in clean.hosts:
+            clean.run(host, ask)
+        clean.cut("host01")
+        assert clean.run("host01", ask, check=False).returncode == 1
+        clean.run("host02", ask)
+    finally:
+        clean.heal("host01")
+        server.kill()
+        server.communicate()
+
+
 def test_stopped_sshd_refuses_and_breaks_sessions(clean: Lab) -> None:
     session = clean.popen("frontend", [*SSH, "host01", "sleep", "60"])
     wait_until("logged in", lambda: any("sleep" in one.argv for one in clean.processes("host01")))
