@@ -233,3 +233,25 @@ def test_a_wrong_password_is_told(site: Site) -> None:
     assert said.code != 0
     assert "oned does not give the hosts" in said.err
     assert "s3cret" not in said.err
+
+
+def test_who_reaches_a_pool_is_told_how(site: Site, oned: Oned) -> None:
+    template = {"POOL_NAME": "vms", "CEPH_USER": "libvirt", "CEPH_SECRET": "7ebb2445", "BRIDGE_LIST": "host01"}
+    oned.datastores[130] = Datastore(
+        130, "rbd", ds_mad="ceph", tm_mad="ceph", base_path="/var/lib/one//datastores/130", type=DatastoreType.IMAGE,
+        clusters={100}, template={**template, "LN_TARGET": "NONE"},
+    )  # fmt: skip
+    variables = site.read()["_meta"]["hostvars"]
+    [store] = [one for one in variables["host01"]["one_datastores"] if one["id"] == 130]
+    assert (store["settings"]["pool"], store["settings"]["ceph_user"], store["ceph_secret"]) == (
+        "vms",
+        "libvirt",
+        "7ebb2445",
+    )
+    # its images are no files that a node would need a folder for
+    assert store["in_place"] is False
+    assert 130 not in [one["id"] for one in variables["host01"]["one_storage_datastores"]]
+    assert {name for name, told in variables.items() if told.get("one_storage_ceph")} == {"host01"}
+    oned.datastores[130].template["BRIDGE_LIST"] = ""
+    variables = site.read()["_meta"]["hostvars"]
+    assert {name for name, told in variables.items() if told.get("one_storage_ceph")} == {"host01", "localhost"}

@@ -58,6 +58,7 @@ def test_what_is_broken_is_named(pools: Pools, settings: dict[str, str], said: s
     assert problem["sentence"].startswith("datastore 130: ")
 
 
+@pytest.mark.full
 def test_erasure_coded_pools(pools: Pools) -> None:
     ceph = pools.cluster.ceph
     ceph("osd", "erasure-code-profile", "set", "flat", "k=2", "m=1", "crush-failure-domain=osd", "--force")
@@ -73,6 +74,7 @@ def test_erasure_coded_pools(pools: Pools) -> None:
         ceph("osd", "pool", "delete", "coded", "coded", "--yes-i-really-really-mean-it")
 
 
+@pytest.mark.full
 def test_a_user_who_may_only_read(pools: Pools, tmp_path: Path) -> None:
     key = tmp_path / "key"
     caps = ("mon", "profile rbd", "osd", "profile rbd-read-only pool=one")
