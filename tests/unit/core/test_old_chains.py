@@ -162,3 +162,23 @@ def test_disks_in_files_have_no_such_chains(disks: Disks) -> None:
     with pytest.raises(BadCall, match="'one' of chain_disks is not the id of a disk"):
         vm.before(backup_format="rbd", chain_disks=["one"])
     assert not vm.folder.exists()
+
+
+@pytest.mark.full
+def test_killed_between_two_steps_and_run_again(disks: Disks) -> None:
+    signal.alarm(280)
+    vm = Old(disks)
+    vm.write()
+    vm.stock()
+    killed = 0
+    for step in itertools.count():
+        vm.write()
+        if not killed_at(f"{step}+", "tm_prebackup", vm.options(document="<VM/>", backup_format="rbd")):
+            break
+        killed += 1
+        vm.ours()
+        assert disks.pools.left() == [], f"killed at {step}"
+        assert vm.snapshots() == [f"one_backup_{vm.last}"], f"killed at {step}"
+    assert killed > 5
+    vm.check_increments()
+    assert vm.stock_restores(vm.last) == vm.kept[vm.last][0]
