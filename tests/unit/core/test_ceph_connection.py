@@ -13,6 +13,7 @@ import pytest
 
 from plugins.module_utils import _run
 from plugins.module_utils.tools.rbd import cluster as talk
+from plugins.module_utils.tools.rbd import program
 from plugins.module_utils.tools.rbd.cluster import Cluster
 from tests.unit.core.pools import Pools, connection, info
 from tests.unit.core.support import MIB
@@ -121,3 +122,18 @@ def test_programs_that_are_over_do_not_pile_up(pools: Pools) -> None:
         while os.path.exists(f"/proc/{child.pid}") and child.alive() and time.monotonic() < until:
             time.sleep(0.02)
     assert len(talk._ended) <= 1
+
+
+def test_the_program_comes_out_of_an_archive_too(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ansible brings it, where no part of it is a file."""
+    pools.volume("one-5")
+    with monkeypatch.context() as without_files:
+        without_files.setattr(os.path, "exists", lambda _path: False)
+        text = program()
+    assert "SourceFileLoader" in program() and "SourceFileLoader" not in text
+    monkeypatch.setattr(talk, "program", lambda: text)
+    made = connection(pools.cluster)
+    try:
+        assert made.ask("names", pool="one") == ["one-5"]
+    finally:
+        made.close()
