@@ -153,6 +153,26 @@ def test_a_volume_with_snapshots_is_purged_whole_and_one_that_is_needed_is_not(p
     assert [one["protected"] for one in (pools.look.look("one", "one-6") or {})["snapshots"]] == [True]
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("fault", ["0", "0+", "end"])
+def test_killed_and_run_again(pools: Pools, fault: str) -> None:
+    pools.branched("one-5")
+    before = pools.tree()
+    aside = pools.options(min_age=0, state="quarantined", names=["one-5"])
+    assert killed_at(fault, "ds_orphans", aside)
+    act("ds_orphans", **aside)
+    assert (pools.names(), pools.trash(), pools.left()) == ([], ["one-5"], [])
+    back = pools.options(min_age=0, state="restored", names=[places(ask(pools))["one-5"]])
+    assert killed_at(fault, "ds_orphans", back)
+    act("ds_orphans", **back)
+    assert pools.tree() == before and pools.left() == []
+    act("ds_orphans", **aside)
+    gone = pools.options(min_age=0, state="purged", keep=0, names=[places(ask(pools))["one-5"]])
+    assert killed_at(fault, "ds_orphans", gone)
+    act("ds_orphans", **gone)
+    assert pools.tree() == {} and pools.left() == []
+
+
 def test_a_name_that_is_taken_again_is_not_overwritten(pools: Pools) -> None:
     pools.volume("one-5")
     ask(pools, state="quarantined", names=["one-5"])
