@@ -21,13 +21,13 @@ from tests.bench.hands import PYTHON, BenchError, Collecting
 from tests.bench.monitoring import listening
 from tests.bench.rows import Findings, Row, Sample, interleaved
 from tests.bench.scene import SCRATCH, SOURCES, Scene
-from tests.lab import ceph
+from tests.lab import ceph, pool
 from tests.lab.oned import DatastoreType, Life, Vm, use_image
 from tests.lab.oned.messages import monitor_action
 from tests.lab.oned.transfers import disk_epilog, disk_prolog, snapshot
 
 IMAGES, SYSTEM = 130, 131
-CONF = "/etc/ceph/one.conf"
+CONF = pool.CONF
 USER = "oneadmin"
 TARGET, IMPORT_TARGET = 1.5, 1.2
 GIB = 8
@@ -97,10 +97,14 @@ def measure(scene: Scene, rounds: int) -> Findings:
     if not ceph.is_there():
         return Findings([Row("ceph: nothing is measured", 0, note="Ceph's daemons are not installed here")])
     findings = Findings()
-    with ceph.in_lab(scene.lab, scene.node.host, [scene.front.host, scene.node.host], STORE) as cluster:
+    cluster = pool.begin(scene.lab, STORE)
+    try:
+        pool.LabPool(scene.lab, cluster, [scene.front.host, scene.node.host])
         _short(_prepared(scene, cluster), rounds, findings)
         _import(scene, cluster, rounds, findings)
         _monitor(scene, cluster, rounds, findings)
+    finally:
+        pool.end(cluster)
     return findings
 
 

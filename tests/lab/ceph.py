@@ -15,14 +15,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from tests.lab.hosts import Lab
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd")
 POOLS = ("one", "one2", "one_ec")
@@ -274,28 +270,6 @@ class Cluster:
         with open(self.folder / "log" / f"{name}.out", "ab") as said:
             line = ["setpriv", "--pdeathsig", "KILL", "--", *self.prefix, *argv]
             self._daemons[name] = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-
-
-@contextmanager
-def in_lab(lab: Lab, host: str, clients: Sequence[str], size: int = 2 << 30) -> Iterator[Cluster]:
-    """A cluster at the address of a host of the lab; *clients* reach it by ``/etc/ceph/one.conf`` as oneadmin."""
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    try:
-        prefix = ["nsenter", "-t", str(lab.leader(host)), "-n", "--"]
-        made = Cluster(folder / "c", lab.address(host), prefix, size)
-        made.start()
-        try:
-            for client in clients:
-                lab.run(client, ["mkdir", "-p", "/etc/ceph"], user="root")
-                ring = (made.folder / "ceph.client.oneadmin.keyring").read_text()
-                lab.path(client, "/etc/ceph/one.keyring").write_text(ring)
-                text = made.conf.read_text().replace(f"{made.folder}/ceph.$name.keyring", "/etc/ceph/one.keyring")
-                lab.path(client, "/etc/ceph/one.conf").write_text(text)
-            yield made
-        finally:
-            made.stop()
-    finally:
-        shutil.rmtree(folder)
 
 
 def _free_port(address: str) -> int:

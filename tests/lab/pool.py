@@ -25,13 +25,15 @@ _SECRET = "8f1c4f0e-3c6e-4a51-9a0b-6e0f1f7e2a10"
 _LISTING = Path(__file__).with_name("pool_listing.py")
 
 
-def begin(lab: Lab | None = None) -> ceph.Cluster:
+def begin(lab: Lab | None = None, size: int = 2 << 30) -> ceph.Cluster:
     """A running cluster in the lab's network, at an address that is no host's, or on this machine without a lab.
 
     :func:`end` ends it.
+
+    :param size: bytes that it can hold, in memory.
     """
     address, prefix = lab.outside() if lab else ("127.0.0.1", [])
-    made = ceph.Cluster(Path(tempfile.mkdtemp(prefix="ceph-")) / "c", address, prefix)
+    made = ceph.Cluster(Path(tempfile.mkdtemp(prefix="ceph-")) / "c", address, prefix, size)
     try:
         made.start()
     except BaseException:
