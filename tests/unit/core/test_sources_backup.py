@@ -131,7 +131,7 @@ def test_every_increment_of_a_chain(folder: Path, kind: str, length: int, descri
 @pytest.mark.parametrize(
     ("length", "described", "commands"),
     [
-        (1, True, ["dump", "dump"]),
+        pytest.param(1, True, ["dump", "dump"], marks=pytest.mark.full),
         pytest.param(1, False, ["find", "dump"], marks=pytest.mark.full),
         (3, True, ["find", "restore", "restore", "restore"]),
     ],
