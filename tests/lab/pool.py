@@ -145,6 +145,7 @@ class Pool:
         """Remove all volumes, whatever stands on what; for tests that do not come to a disk's own end."""
         rbd = self.cluster.rbd
         for pool, has in self.listing().items():
+            rbd("trash", "purge", "--no-progress", pool)
             for name, item in has["volumes"].items():
                 if item["parent"]:
                     rbd("flatten", "--no-progress", f"{pool}/{name}")
@@ -154,7 +155,6 @@ class Pool:
                         rbd("snap", "unprotect", f"{pool}/{name}@{snapshot}")
                 rbd("snap", "purge", "--no-progress", f"{pool}/{name}")
                 rbd("rm", "--no-progress", f"{pool}/{name}")
-            rbd("trash", "purge", "--no-progress", pool)
 
 
 class LabPool(Pool):
