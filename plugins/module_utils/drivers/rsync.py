@@ -144,10 +144,19 @@ class Rsync(Backups):
         return Plan(self._merge(request, there, rest))
 
     def _is_whole(self, request: Request, increment: Increment) -> bool:
-        """Whether an increment stands on no other."""
-        host = request.site.lead
-        return all(stack.alone(host, file.path) for file in self.repository(request).files(increment.reference)
-                   if manifests.disk_of(file.name))  # fmt: skip
+        """Whether an increment stands on no other.
+
+        Our increments name no backing file, so the manifest counts, unless it speaks of other files: stock's flatten
+        leaves the one of the increment that it replaced.
+        """
+        host, repository = request.site.lead, self.repository(request)
+        files = repository.files(increment.reference)
+        told = repository.manifest(increment.reference, files)
+        if told and told["parent"] >= 0:
+            sizes = {file.name: file.size for file in files}
+            if all(sizes.get(name) == one["bytes"] for name, one in told["files"].items()):
+                return False
+        return all(stack.alone(host, file.path) for file in files if manifests.disk_of(file.name))
 
     def _allocated(self, request: Request, increment: Increment) -> int:
         found = (request.look(file.path) for file in self.repository(request).files(increment.reference))

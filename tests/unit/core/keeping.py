@@ -45,6 +45,8 @@ class Keeping:
             path.mkdir(parents=True, exist_ok=True)
         self.golden: dict[int, list[bytes]] = {}
         self.chain: list[str] = []
+        #: Whether increments name a backing file, as stock's do and ours do not.
+        self.named = True
 
     # ------------------------------------------------------------ what is backed up
 
@@ -64,8 +66,8 @@ class Keeping:
             (self.prepared / "disk.tpm.0").write_bytes(tpm)
 
     def _write(self, path: Path, content: bytearray, place: int, before: list[bytes], size: int) -> None:
-        """An increment as a stock driver leaves it: its backing file is named by what it was called on its host."""
-        more = ["-u", "-F", "qcow2", "-b", f"disk.{path.name.split('.')[1]}.lower"] if before else []
+        """An increment as a driver leaves it; in stock's the backing file has the name that it had on its host."""
+        more = ["-u", "-F", "qcow2", "-b", f"disk.{path.name.split('.')[1]}.lower"] if before and self.named else []
         tool("qemu-img", "create", "-q", "-f", "qcow2", *more, path, str(size))
         seed = self.root / "seed"
         seed.write_bytes(content[place : place + 65536])

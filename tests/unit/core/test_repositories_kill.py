@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from plugins.module_utils._errors import StorageError
 from tests.unit.core.keeping import Keeping
 from tests.unit.core.support import act, killed_at
 
@@ -104,6 +105,19 @@ def test_a_flatten_whose_answer_got_lost_is_answered_again(keeping: Keeping) -> 
     for number in (3, 4):
         assert keeping.restored(number) == keeping.golden[0][number]
     assert keeping.references() == sorted(word.partition(":")[2] for word in keeping.chain)
+
+
+@PER_KIND
+def test_a_flatten_takes_no_increment_for_what_it_merged_itself(keeping: Keeping) -> None:
+    """The older ones are gone, and nobody merged them: what is left is not the chain."""
+    keeping.named = False
+    keeping.fill(3)
+    lost = [word for word in keeping.chain if not word.startswith("2:")]
+    act("ds_rm", **{**keeping.options, "source": "x", "increments": lost})
+    with pytest.raises(StorageError, match="is not (there|in the repository)"):
+        keeping.flatten(1)
+    assert keeping.references() == [keeping.chain[-1].partition(":")[2]]
+    assert keeping.is_tidy()
 
 
 @PER_KIND
