@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: one_storage.drivers contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What oned does when somebody allocates an image from a backup or a path, or a template of VMs: it calls the real drivers.
+"""What oned does when somebody allocates an image from a backup or a path, or a template of VMs: it calls the drivers.
 
 The size comes from the driver of the backup datastore while the caller waits; the copy is made by the driver of the
 image's datastore afterwards (contract-ds 3, 10.5).
