@@ -107,7 +107,10 @@ EXAMPLES = r"""
       - {id: 100, path: /var/lib/one/datastores/100, kind: shared}
       - {id: 105, path: /var/lib/one/datastores/105, kind: local}
     pools:
-      - {id: 130, settings: {pool: one, ceph_user: libvirt}, secret: 7ebb2445-e96e-44c6-b7c7-07dc7a50f311, libvirt: 'qemu:///system'}
+      - id: 130
+        settings: {pool: one, ceph_user: libvirt}
+        secret: 7ebb2445-e96e-44c6-b7c7-07dc7a50f311
+        libvirt: 'qemu:///system'
   become: true
   become_user: oneadmin
   register: checked
