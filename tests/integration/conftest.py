@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.runs import Ansible
 from tests.tools.stage import stage
-from tests.unit.door.front_end import FrontEnd, laid_out, started
+from tests.unit.door.wrapped import front_end, remotes  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -28,17 +27,3 @@ def ansible(collections: Path, tmp_path: Path) -> Ansible:
     folder = tmp_path / "ansible"
     folder.mkdir()
     return Ansible(collections, folder)
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    """The drivers as they are laid out for oned."""
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    """A front-end of the test's own."""
-    with started(remotes) as made:
-        yield made

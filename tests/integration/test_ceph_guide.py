@@ -6,11 +6,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,15 +24,11 @@ IMAGES, SYSTEM = 110, 111
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ceph.Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    made = ceph.Cluster(folder / "c")
-    made.start()
-    # the page makes them
-    made.ceph("osd", "pool", "delete", "one", "one", "--yes-i-really-really-mean-it")
-    made.ceph("auth", "del", "client.oneadmin")
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with ceph.running() as made:
+        # the page makes them
+        made.ceph("osd", "pool", "delete", "one", "one", "--yes-i-really-really-mean-it")
+        made.ceph("auth", "del", "client.oneadmin")
+        yield made
 
 
 def templates() -> list[dict[str, str]]:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,12 +25,8 @@ IMAGES, SYSTEM = 110, 111
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ceph.Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    made = ceph.Cluster(folder / "c")
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with ceph.running() as made:
+        yield made
 
 
 @pytest.fixture

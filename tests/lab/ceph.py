@@ -15,9 +15,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd")
@@ -280,3 +282,16 @@ def _free_port(address: str) -> int:
             return int(found.getsockname()[1])
     except OSError:
         return 3300
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """A cluster on this machine's loopback as long as it is needed."""
+    place = Path(tempfile.mkdtemp(prefix="ceph-"))
+    made = Cluster(place / "c")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(place, ignore_errors=True)

@@ -16,7 +16,10 @@ from .volume_base import VolumeStep, shown_volume, snapshot_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar
+
+    from ..tools.changes import Part
 
 
 class NoteChanges(VolumeStep):
@@ -78,20 +81,13 @@ class BringVolume(VolumeStep):
     def do(self, site: Site) -> None:
         from ..tools import changes
 
-        raw = self.parts + ".raw"
-        site.host(self.where).make_directory(os.path.dirname(self.part))
-        with open(self.parts, encoding="ascii") as file:
-            noted = changes.size_of(changes.load(file.read()))
-        try:
-            with site.growing(self.where, raw, self.words(), noted):
-                self.ask(site, "pick", snapshot=self.snapshot, parts=self.parts, path=raw)
+        def write(raw: str, noted: list[Part]) -> None:
             if self.alone:
-                CopyOut(LEAD, raw, "raw", self.part, self.pace, noted).do(site)
+                CopyOut(LEAD, raw, "raw", self.part, self.pace, changes.size_of(noted)).do(site)
             else:
                 CopyChanges(LEAD, raw, self.size, self.parts, self.part, self.pace, "raw").do(site)
-        finally:
-            if os.path.exists(raw):
-                os.unlink(raw)
+
+        _picked(self, site, write)
 
 
 class BringExport(VolumeStep):
@@ -116,22 +112,32 @@ class BringExport(VolumeStep):
         return f"write {self.shown(self.snapshot)} to {os.path.basename(self.part)}"
 
     def do(self, site: Site) -> None:
-        from ..tools import changes, exports_write
+        from ..tools import exports_write
 
-        raw = self.parts + ".raw"
-        site.host(self.where).make_directory(os.path.dirname(self.part))
-        with open(self.parts, encoding="ascii") as file:
-            noted = changes.load(file.read())
-        try:
-            with site.growing(self.where, raw, self.words(), changes.size_of(noted)):
-                self.ask(site, "pick", snapshot=self.snapshot, parts=self.parts, path=raw)
+        def write(raw: str, noted: list[Part]) -> None:
             if self.before:
                 exports_write.changes(raw, self.part, self.before, self.snapshot, noted)
             else:
                 exports_write.full(raw, self.part, self.snapshot)
-        finally:
-            if os.path.exists(raw):
-                os.unlink(raw)
+
+        _picked(self, site, write)
+
+
+def _picked(step: BringVolume | BringExport, site: Site, write: Callable[[str, list[Part]], None]) -> None:
+    """Let a file of a backup be written out of a raw one with what was noted, which goes afterwards."""
+    from ..tools import changes
+
+    raw = step.parts + ".raw"
+    site.host(step.where).make_directory(os.path.dirname(step.part))
+    with open(step.parts, encoding="ascii") as file:
+        noted = changes.load(file.read())
+    try:
+        with site.growing(step.where, raw, step.words(), changes.size_of(noted)):
+            step.ask(site, "pick", snapshot=step.snapshot, parts=step.parts, path=raw)
+        write(raw, noted)
+    finally:
+        if os.path.exists(raw):
+            os.unlink(raw)
 
 
 class LiveSnapshots(Step):

@@ -19,6 +19,7 @@ from tests.lab.ceph import Cluster, is_there
 from tests.unit.core.pools import Pools, connection
 from tests.unit.core.support import CHAINED, OVERLAID, PLAIN, World
 from tests.unit.core.vm_volumes import Disks
+from tests.unit.door.wrapped import front_end, remotes  # noqa: F401  # fixtures
 
 
 def new_folder() -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,13 @@ from tests.unit.core.old_chains import Old
 from tests.unit.core.stored import PASSWORD
 from tests.unit.core.support import bytes_of
 from tests.unit.core.vm_volumes import VM, Disks
-from tests.unit.door.front_end import FrontEnd, Said, laid_out, started
+from tests.unit.door.front_end import FrontEnd, Said
 
 HOST = os.uname().nodename
 DOCUMENT = """<VM><ID>42</ID><BACKUPS><BACKUP_CONFIG><MODE>INCREMENT</MODE><LAST_INCREMENT_ID>{last}</LAST_INCREMENT_ID>
 </BACKUP_CONFIG><BACKUP_IDS>{ids}</BACKUP_IDS></BACKUPS><BACKUP_RESULT>{result}</BACKUP_RESULT><TEMPLATE><DISK><DISK_ID>0</DISK_ID><TM_MAD>{mad}</TM_MAD>
 <FORMAT>raw</FORMAT><SOURCE>one/one-5</SOURCE><CLONE>YES</CLONE><CEPH_USER>oneadmin</CEPH_USER>
 <CEPH_CONF>{conf}</CEPH_CONF></DISK></TEMPLATE></VM>"""
-
-
-@pytest.fixture
-def front_end() -> Iterator[FrontEnd]:
-    with laid_out() as tree, started(tree) as made:
-        yield made
 
 
 class Site:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,21 +16,9 @@ from tests.lab.oned.answers import read_clone, read_cp, read_mkfs, read_monitor,
 from tests.lab.oned.messages import clone_action, encode, image_action, monitor_action, stat_action
 from tests.unit.core.pools import Pools, digest, image, qemu
 from tests.unit.core.support import MIB
-from tests.unit.door.front_end import FrontEnd, Said, laid_out, started
+from tests.unit.door.front_end import FrontEnd, Said
 
 BRIDGE = os.uname().nodename
-
-
-@pytest.fixture(scope="module")
-def remotes() -> Iterator[Path]:
-    with laid_out() as tree:
-        yield tree
-
-
-@pytest.fixture
-def front_end(remotes: Path) -> Iterator[FrontEnd]:
-    with started(remotes) as made:
-        yield made
 
 
 class Site:
